@@ -1,0 +1,1 @@
+"""Which machine: descriptions of clusters, and how to open one."""

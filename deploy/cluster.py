@@ -1,0 +1,53 @@
+"""Open a cluster from a machine profile."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import dask
+from distributed import Client, LocalCluster
+
+from deploy.profiles import MachineProfile
+
+_SETTINGS = {
+    # Dask closes the nanny of a worker that is missing this long, and after two crashes in a row
+    # that can be a healthy one: a cluster then loses all its workers for good. Nannies restart
+    # their workers within seconds, so there is nothing to clean up.
+    "distributed.deploy.lost-worker-timeout": "1h",
+    # An empty cluster fails instead of hanging.
+    "distributed.scheduler.no-workers-timeout": "10m",
+    # Partitions write to disk and hold one brick; spilling Dask's own data would help nobody.
+    "distributed.worker.memory.target": False,
+    "distributed.worker.memory.spill": False,
+}
+
+
+@contextmanager
+def open_cluster(profile: MachineProfile) -> Iterator[Client]:
+    """A Dask client on the machine that the profile describes; closed on leaving.
+
+    Workers run one thread each, and scheduler and workers listen on the loopback interface only.
+    """
+    with (
+        dask.config.set(_SETTINGS),
+        tempfile.TemporaryDirectory(
+            prefix="photoz-workers-",
+            dir=profile.local_directory or None,
+            ignore_cleanup_errors=True,
+        ) as scratch,
+        LocalCluster(
+            n_workers=profile.workers,
+            threads_per_worker=1,
+            processes=True,
+            host="127.0.0.1",
+            dashboard_address=None,
+            memory_limit=profile.memory_limit,
+            local_directory=scratch,
+            silence_logs=logging.ERROR,
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        yield client

@@ -1,0 +1,1 @@
+"""Posteriors to a catalogue, once, on any machine."""

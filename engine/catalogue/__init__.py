@@ -1,0 +1,1 @@
+"""The HATS catalogue: schema, fragments, finishing, reading and verifying. Owns pyarrow."""

@@ -1,0 +1,78 @@
+"""Read a finished catalogue: its leaves and chosen columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from engine.catalogue.leaves import leaf_path, read_parquet, table_columns
+from engine.config import UserError
+from partitions.healpix import Pixel
+
+
+def read_properties(catalogue: Path) -> dict[str, str]:
+    """The catalogue's properties.
+
+    Raises
+    ------
+    UserError
+        If the folder is no finished catalogue.
+    """
+    try:
+        lines = (catalogue / "hats.properties").read_text().splitlines()
+    except OSError:
+        raise UserError(
+            f"{catalogue}: no finished catalogue (no hats.properties); "
+            "name the catalogue/ folder of a run, or repeat `engine finish`"
+        ) from None
+    pairs = (line.split("=", 1) for line in lines if "=" in line)
+    return {key.strip(): value.strip() for key, value in pairs}
+
+
+def read_leaf_pixels(catalogue: Path) -> list[Pixel]:
+    """The leaves that the catalogue says it has, in pixel order.
+
+    Raises
+    ------
+    UserError
+        If partition_info.csv is missing or damaged.
+    """
+    path = catalogue / "partition_info.csv"
+    try:
+        lines = path.read_text().splitlines()[1:]
+        return [Pixel(*(int(number) for number in line.split(","))) for line in lines if line]
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); repeat `engine finish`") from None
+
+
+def iterate_columns(catalogue: Path, columns: list[str]) -> Iterator[dict[str, npt.NDArray[Any]]]:
+    """Scalar columns leaf by leaf, (N,) each, so that memory holds one leaf.
+
+    Raises
+    ------
+    UserError
+        If a leaf is missing or damaged.
+    """
+    for pixel in read_leaf_pixels(catalogue):
+        path = leaf_path(catalogue, pixel)
+        try:
+            table = read_parquet(path, columns)
+        except (OSError, pa.ArrowInvalid) as error:
+            raise UserError(
+                f"{path}: leaf cannot be read ({error}); repeat `engine finish`"
+            ) from None
+        yield table_columns(table, columns)
+
+
+def read_columns(catalogue: Path, columns: list[str]) -> dict[str, npt.NDArray[Any]]:
+    """Scalar columns of the whole catalogue, (N,) each: for small ones."""
+    parts = list(iterate_columns(catalogue, columns))
+    return {
+        name: np.concatenate([part[name] for part in parts]) if parts else np.array([])
+        for name in columns
+    }

@@ -1,0 +1,611 @@
+"""The command line: one word per step, in the order of the data.
+
+Exit codes: 0 done; 1 a check failed; 2 the user's mistake, in one line; 3 done, but bricks were
+quarantined or partitions given up.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shlex
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from deploy.cluster import open_cluster
+from deploy.profiles import MachineProfile, ProfileError, read_profile
+from engine.atomic import to_json, write_atomic
+from engine.catalogue.finish import finish_catalogue
+from engine.catalogue.verify import verify_catalogue
+from engine.config import RunConfig, UserError, parse_region, read_brick_list
+from engine.infer import PartitionTask, make_task
+from engine.journal import Journal, Receipt
+from engine.plan import RunPlan, make_plan
+from engine.progress import Progress
+from engine.project import Projection, project
+from engine.schedule import run_dask, run_serial
+from engine.summary import RunStatus, accuracy, repeat_command, run_status
+from model.predict import Predictor
+from model.weights import WeightsError, default_weights_path, load_weights
+from partitions.bricks import BrickError, SurveyError
+from partitions.build import build_brick_arrays
+from partitions.dr10 import open_survey, read_bricks
+from partitions.mock import MockConfig, write_mock_survey
+from partitions.schema import StampSize
+from partitions.store import StoreError
+from partitions.tiling import select_bricks
+
+EXIT_CHECK_FAILED = 1
+EXIT_USER_ERROR = 2
+EXIT_QUARANTINED = 3
+
+# What the output's file system says when it cannot take more.
+_OUTPUT_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
+
+_DEMO_SURVEY = Path("mock-survey")
+_DEMO_SEED = 2026
+
+Command = Callable[..., Any]
+
+
+class _DataFlowGroup(click.Group):
+    """Lists its commands in the order of the data flow, not of the alphabet."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+
+@click.group(
+    cls=_DataFlowGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(package_name="photoz-engine", prog_name="engine")
+def cli() -> None:
+    """Photometric redshifts for whole sky surveys.
+
+    Streams survey bricks through a network and writes a HEALPix-partitioned Parquet catalogue.
+
+    \b
+    Example: engine run --healpix-nside 32
+    """
+
+
+def _survey_options(command: Command) -> Command:
+    """Options that say what to do, shared by `run` and `plan`."""
+    options = (
+        click.option(
+            "--survey",
+            type=click.Path(path_type=Path),
+            help="Folder in the DR10 layout: a release root or a region folder. "
+            "Without it the embedded mock survey is made and used.",
+        ),
+        click.option(
+            "--healpix-nside",
+            "nside",
+            type=int,
+            default=32,
+            show_default=True,
+            help="HEALPix nside (NESTED) of partitions and leaves; a power of two.",
+        ),
+        click.option(
+            "--region",
+            metavar="RA1,RA2,DEC1,DEC2",
+            help="Only bricks that overlap this box, degrees; RA1 > RA2 crosses RA 0.",
+        ),
+        click.option(
+            "--bricks",
+            "bricks_file",
+            type=click.Path(path_type=Path),
+            help="Only the bricks named in this file, one a line.",
+        ),
+        click.option(
+            "--weights",
+            type=click.Path(path_type=Path),
+            help="Folder of trained weights.  [default: the packaged `compact` network]",
+        ),
+        click.option(
+            "--output",
+            type=click.Path(path_type=Path),
+            help="Run directory.  [default: photoz-run-<survey>-nside<N>]",
+        ),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+_json_option = click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
+_workers_option = click.option(
+    "--workers",
+    type=click.IntRange(min=0),
+    help="Worker processes; 0 works in this process.  [default: one per CPU]",
+)
+
+
+@cli.command()
+@_survey_options
+@_workers_option
+@click.option("--machine", type=click.Path(path_type=Path), help="Machine profile (TOML).")
+@click.option("--keep-arrays", is_flag=True, help="Keep the Zarr arrays of every brick.")
+@click.option(
+    "--retry-quarantined",
+    is_flag=True,
+    help="Do partitions with quarantined bricks again; their files may have changed.",
+)
+@_json_option
+def run(
+    survey: Path | None,
+    nside: int,
+    region: str | None,
+    bricks_file: Path | None,
+    weights: Path | None,
+    output: Path | None,
+    workers: int | None,
+    machine: Path | None,
+    keep_arrays: bool,
+    retry_quarantined: bool,
+    as_json: bool,
+) -> None:
+    """Run the whole path: plan, build arrays, infer, finish.
+
+    Repeat the same command to resume after any interruption.
+
+    \b
+    Examples:
+      engine run --healpix-nside 32
+      engine run --survey dr10 --region 149.5,150.7,1.6,2.8 --output cosmos
+    """
+    begin = time.monotonic()
+    profile = _machine_profile(machine, workers)
+    config = _run_config(survey, nside, region, bricks_file, weights, output, as_json)
+    plan = make_plan(config)
+    journal = Journal(config.output)
+    with journal.locked():
+        plan = journal.begin(plan, retry_quarantined)
+        remaining = journal.remaining(plan)
+        finished = run_status(journal, plan).finished
+        if remaining:
+            _check_free_space(
+                plan, journal, remaining_fraction=len(remaining) / len(plan.partitions)
+            )
+        tasks = [make_task(plan, partition, journal, keep_arrays) for partition in remaining]
+        num_before = run_status(journal, plan).num_sources
+        _say(as_json, _resume_line(plan, len(remaining), config.output))
+        given_up = _run_partitions(tasks, profile, as_json)
+        if not given_up and (remaining or not finished):
+            _finish(journal, plan, as_json)
+        status = run_status(journal, plan)
+    elapsed_s = time.monotonic() - begin
+    report = _run_report(plan, journal, status, elapsed_s, status.num_sources - num_before)
+    report["given_up"] = given_up
+    if as_json:
+        click.echo(json.dumps(report))
+    else:
+        _print_run(report, status, survey_named=survey is not None)
+    if status.quarantined or given_up:
+        sys.exit(EXIT_QUARANTINED)
+
+
+def _run_config(
+    survey: Path | None,
+    nside: int,
+    region: str | None,
+    bricks_file: Path | None,
+    weights: Path | None,
+    output: Path | None,
+    as_json: bool,
+) -> RunConfig:
+    """Settings from options; makes the mock survey if none was named."""
+    # Everything that can be refused is looked at before minutes are spent on a mock survey.
+    if nside < 1 or nside & (nside - 1):
+        raise UserError(
+            f"--healpix-nside {nside}: is no power of two; try "
+            f"{1 << max(nside, 1).bit_length() - 1} or {1 << max(nside, 1).bit_length()}"
+        )
+    box = parse_region(region) if region is not None else None
+    names = read_brick_list(bricks_file) if bricks_file is not None else None
+    weights_path = weights if weights is not None else default_weights_path()
+    load_weights(weights_path)
+    if survey is None:
+        survey = _DEMO_SURVEY
+        _say(as_json, f"No survey was named (--survey): using the embedded mock survey, {survey}/")
+        _make_mock(survey, MockConfig.demo(seed=_DEMO_SEED), as_json, None)
+    if output is None:
+        output = Path(f"photoz-run-{survey.resolve().name}-nside{nside}")
+    return RunConfig(survey, output, nside, weights_path, box, names)
+
+
+def _machine_profile(machine: Path | None, workers: int | None) -> MachineProfile | None:
+    """Where to run; None for this process."""
+    if machine is not None:
+        if workers is not None:
+            raise UserError(f"--machine {machine} and --workers {workers}: give one of them")
+        return read_profile(machine)
+    if workers is None:
+        workers = len(os.sched_getaffinity(0))
+    return MachineProfile(workers=workers) if workers else None
+
+
+def _check_free_space(plan: RunPlan, journal: Journal, remaining_fraction: float) -> None:
+    """Refuse early if the output cannot fit."""
+    needed = int(project(plan).output_bytes * remaining_fraction)
+    free = shutil.disk_usage(journal.folder).free
+    if free < needed:
+        raise UserError(
+            f"--output {journal.folder}: {free / 1e9:.2f} GB free, about {needed / 1e9:.2f} GB "
+            "needed; free some space or choose another"
+        )
+
+
+def _resume_line(plan: RunPlan, num_remaining: int, output: Path) -> str:
+    total = len(plan.partitions)
+    if num_remaining == total:
+        return f"Running {total} partitions ({plan.num_bricks} bricks) into {output}/"
+    if num_remaining:
+        return f"Resuming {output}/: {total - num_remaining} of {total} partitions are done"
+    return f"{output}/: all {total} partitions are done already"
+
+
+def _run_partitions(
+    tasks: list[PartitionTask], profile: MachineProfile | None, as_json: bool
+) -> dict[str, str]:
+    """Run what remains, with progress in bricks; returns the partitions given up."""
+    if not tasks:
+        return {}
+    num_sources = 0
+    with Progress("bricks", sum(len(t.bricks) for t in tasks), "bricks", quiet=as_json) as progress:
+
+        def on_receipt(task: PartitionTask, receipt: Receipt) -> None:
+            nonlocal num_sources
+            num_sources += receipt["num_sources"]
+            progress.advance(len(task.bricks), f"{num_sources:,} sources")
+
+        if profile is None:
+            return run_serial(tasks, on_receipt)
+        num_workers = min(profile.workers, len(tasks))
+        profile = MachineProfile(**{**asdict(profile), "workers": num_workers})
+        with open_cluster(profile) as client:
+            return run_dask(tasks, client, num_workers, on_receipt)
+
+
+def _finish(journal: Journal, plan: RunPlan, quiet: bool, allow_partial: bool = False) -> Path:
+    num_leaves = len({n for r in journal.receipts(plan).values() for n in r["leaves"]})
+    with Progress("leaves", num_leaves, "leaves", quiet=quiet) as progress:
+        return finish_catalogue(
+            journal, plan, allow_partial, lambda _pixel, rows: progress.advance()
+        )
+
+
+def _run_report(
+    plan: RunPlan, journal: Journal, status: RunStatus, elapsed_s: float, num_new: int
+) -> dict[str, Any]:
+    """What a run came to, as JSON-ready data."""
+    truth = plan.survey.truth_table
+    known = (
+        accuracy(journal.catalogue_folder, truth) if status.finished and truth.exists() else None
+    )
+    return {
+        **asdict(status),
+        "elapsed_s": elapsed_s,
+        "num_new_sources": num_new,
+        "catalogue": str(journal.catalogue_folder) if status.finished else None,
+        "accuracy": asdict(known) if known is not None else None,
+    }
+
+
+def _print_run(report: dict[str, Any], status: RunStatus, survey_named: bool) -> None:
+    rate = f"  {report['num_new_sources'] / report['elapsed_s']:,.0f} sources/s"
+    click.echo(f"\nCatalogue  {report['catalogue'] or 'not finished'}")
+    click.echo(f"partitions {status.num_partitions_done} of {status.num_partitions}")
+    click.echo(
+        f"bricks     {status.num_bricks_done} of {status.num_bricks}"
+        f"  ({len(status.quarantined)} quarantined)"
+    )
+    click.echo(f"sources    {status.num_sources:,}")
+    click.echo(f"seconds    {report['elapsed_s']:.1f}{rate if report['num_new_sources'] else ''}")
+    known = report["accuracy"]
+    if known is not None:
+        click.echo(
+            f"accuracy   sigma_NMAD {known['sigma_nmad']:.4f}  eta {100 * known['eta']:.1f} %"
+            f"  bias {known['bias']:+.4f}"
+            f"\n           ({known['num_sources']:,} galaxies and quasars of the mock's truth)"
+        )
+    _print_quarantine(status)
+    for pixel, reason in report["given_up"].items():
+        click.echo(f"given up   partition {pixel}: {reason}; repeat the command to try again")
+    click.echo("\nNext")
+    click.echo(f"  engine verify {shlex.quote(str(Path(status.run) / 'catalogue'))}")
+    click.echo(f"  engine status {shlex.quote(status.run)}")
+    if survey_named:
+        click.echo("  engine plan --help")
+    else:
+        click.echo("  engine run --survey PATH/TO/dr10 --region 149.5,150.7,1.6,2.8")
+
+
+def _print_quarantine(status: RunStatus) -> None:
+    if not status.quarantined:
+        return
+    click.echo("\nQuarantined bricks, and the command that repeats each:")
+    for name, reason in status.quarantined.items():
+        click.echo(f"  {name}  {reason}\n    {repeat_command(status.survey, name)}")
+    click.echo("When they are mended, repeat the run with --retry-quarantined.")
+
+
+@cli.command()
+@_survey_options
+@_json_option
+def plan(
+    survey: Path | None,
+    nside: int,
+    region: str | None,
+    bricks_file: Path | None,
+    weights: Path | None,
+    output: Path | None,
+    as_json: bool,
+) -> None:
+    """Say what a run would do: partitions, bricks, rows, bytes, memory and time.
+
+    Reads brick tables and headers, measures the network on this machine, writes nothing
+    (but the mock survey, if no survey is named).
+
+    \b
+    Example: engine plan --survey dr10 --region 149.5,150.7,1.6,2.8
+    """
+    config = _run_config(survey, nside, region, bricks_file, weights, output, as_json)
+    made = make_plan(config)
+    predictor = Predictor(load_weights(config.weights), batch_size=config.batch_size)
+    projection = project(made, predictor)
+    if as_json:
+        click.echo(json.dumps({"digest": made.digest, **asdict(projection)}))
+        return
+    _print_plan(made, projection, config)
+
+
+def _print_plan(made: RunPlan, projection: Projection, config: RunConfig) -> None:
+    per_partition = [len(partition.bricks) for partition in made.partitions]
+    click.echo(f"survey     {made.survey.folder}")
+    click.echo(f"weights    {made.network}, digest {made.weights_digest[:12]}")
+    click.echo(
+        f"partitions {len(made.partitions)} at nside {1 << made.order} "
+        f"({min(per_partition)} to {max(per_partition)} bricks each)"
+    )
+    click.echo(f"bricks     {made.num_bricks:,}")
+    click.echo(f"rows       {made.num_rows:,} in the Tractor tables, non-primary ones included")
+    click.echo(f"read       {projection.input_bytes / 1e9:.3f} GB")
+    click.echo(f"write      {projection.output_bytes / 1e9:.3f} GB into {config.output}/")
+    click.echo(f"memory     {projection.worker_memory_bytes / 1e9:.2f} GB a worker")
+    click.echo(
+        f"time       {projection.worker_seconds:,.0f} s of one worker "
+        f"({projection.network_sources_per_s:,.0f} sources/s in the network alone, measured now)"
+    )
+
+
+@cli.command()
+@click.option(
+    "--survey", type=click.Path(path_type=Path), required=True, help="DR10-layout folder."
+)
+@click.option("--brick", "brick_name", required=True, help="Name of the brick, e.g. 0091p035.")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    default=Path("photoz-arrays"),
+    show_default=True,
+    help="Folder for the Zarr group <brick>.zarr.",
+)
+@_json_option
+def build(survey: Path, brick_name: str, output: Path, as_json: bool) -> None:
+    """Build the Zarr arrays of one brick: stamps, features, photometry.
+
+    This is also how to see again why a brick was quarantined.
+
+    \b
+    Example: engine build --survey dr10 --brick 1501p022
+    """
+    layout = open_survey(survey)
+    (brick,) = select_bricks(read_bricks(layout), names=[brick_name])
+    path = output / f"{brick.name}.zarr"
+    counts = build_brick_arrays(layout, brick, StampSize(), path)
+    if as_json:
+        click.echo(json.dumps({"arrays": str(path), **asdict(counts)}))
+        return
+    bands = ", ".join(counts.decoded) or "none"
+    click.echo(f"{path}: {counts.num_sources:,} sources of {counts.num_rows:,} rows; bands {bands}")
+
+
+@cli.command()
+@click.argument("run_folder", metavar="RUN", type=click.Path(path_type=Path))
+@_json_option
+def status(run_folder: Path, as_json: bool) -> None:
+    """Show how far a run is, what was quarantined, and where the time went.
+
+    \b
+    Example: engine status photoz-run-mock-survey-nside32
+    """
+    journal = Journal(run_folder)
+    made = journal.read_plan()
+    state = run_status(journal, made)
+    if as_json:
+        click.echo(json.dumps(asdict(state)))
+        return
+    click.echo(f"run        {state.run}")
+    click.echo(f"survey     {state.survey}")
+    click.echo(f"partitions {state.num_partitions_done} of {state.num_partitions}")
+    click.echo(
+        f"bricks     {state.num_bricks_done} of {state.num_bricks}"
+        f"  ({len(state.quarantined)} quarantined)"
+    )
+    click.echo(
+        f"rows       {state.num_rows_read:,} read = {state.num_sources:,} sources"
+        f" + {state.num_not_primary:,} not primary + {state.num_dup:,} DUP"
+    )
+    decoded = ", ".join(f"{band} {count}" for band, count in state.decoded.items())
+    click.echo(f"decoded    {decoded or 'nothing'} image files")
+    steps = ", ".join(f"{step} {value:.1f}" for step, value in state.seconds.items())
+    click.echo(f"seconds    {steps} (summed over workers)")
+    click.echo(f"catalogue  {'finished' if state.finished else 'not finished'}")
+    _print_quarantine(state)
+
+
+@cli.command()
+@click.argument("run_folder", metavar="RUN", type=click.Path(path_type=Path))
+@click.option("--partial", is_flag=True, help="Publish what is done, and say so in the catalogue.")
+@_json_option
+def finish(run_folder: Path, partial: bool, as_json: bool) -> None:
+    """Write the HATS catalogue from the fragments on disk; can be repeated.
+
+    \b
+    Example: engine finish photoz-run-mock-survey-nside32
+    """
+    journal = Journal(run_folder)
+    made = journal.read_plan()
+    with journal.locked():
+        catalogue = _finish(journal, made, as_json, partial)
+    num_sources = run_status(journal, made).num_sources
+    if as_json:
+        click.echo(json.dumps({"catalogue": str(catalogue), "num_sources": num_sources}))
+    else:
+        click.echo(f"{catalogue}: {num_sources:,} sources")
+
+
+@cli.command()
+@click.argument("catalogue", type=click.Path(path_type=Path))
+@_json_option
+def verify(catalogue: Path, as_json: bool) -> None:
+    """Check every row of a catalogue: own pixel, order, uniqueness, posteriors, counts, sha256.
+
+    \b
+    Example: engine verify photoz-run-mock-survey-nside32/catalogue
+    """
+    result = verify_catalogue(catalogue)
+    if as_json:
+        click.echo(json.dumps({**asdict(result), "passed": result.passed}))
+    else:
+        for failure in result.failures:
+            click.echo(f"FAILED {failure}")
+        verdict = "passed" if result.passed else f"{len(result.failures)} failures"
+        click.echo(
+            f"{catalogue}: {result.num_leaves} leaves, {result.num_rows:,} rows, "
+            f"{', '.join(result.checks)}: {verdict}"
+        )
+    if not result.passed:
+        sys.exit(EXIT_CHECK_FAILED)
+
+
+@cli.command()
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.option("--seed", type=int, default=1, show_default=True)
+@click.option(
+    "--fields",
+    "num_fields",
+    type=int,
+    default=3,
+    show_default=True,
+    help="Patches of sky; each is seen by the four bricks around one brick corner.",
+)
+@click.option(
+    "--image-size",
+    "image_size_px",
+    type=int,
+    default=1400,
+    show_default=True,
+    help="Side of the optical images, pixels; 3600 is a whole brick.",
+)
+@click.option(
+    "--density",
+    "density_per_deg2",
+    type=float,
+    default=60_000.0,
+    show_default=True,
+    help="Sources per square degree; DR10 has 124,000.",
+)
+@_workers_option
+@_json_option
+def mock(
+    folder: Path,
+    seed: int,
+    num_fields: int,
+    image_size_px: int,
+    density_per_deg2: float,
+    workers: int | None,
+    as_json: bool,
+) -> None:
+    """Write a mock survey with known redshifts in the release's own file layout.
+
+    \b
+    Example: engine mock my-survey --seed 7 --fields 2
+    """
+    try:
+        config = MockConfig(
+            seed=seed,
+            num_fields=num_fields,
+            image_size_px=image_size_px,
+            density_per_deg2=density_per_deg2,
+        )
+    except ValueError as error:
+        raise UserError(f"mock: {error}") from None
+    _make_mock(folder, config, as_json, workers)
+    num_bricks = len(read_bricks(open_survey(folder)))
+    if as_json:
+        click.echo(json.dumps({"survey": str(folder), "num_bricks": num_bricks}))
+    else:
+        click.echo(f"{folder}: {num_bricks} bricks; try: engine run --survey {folder}")
+
+
+def _make_mock(folder: Path, config: MockConfig, quiet: bool, workers: int | None) -> None:
+    """Write the mock survey unless it is there already, with progress."""
+    num_workers = len(os.sched_getaffinity(0)) if workers is None else max(workers, 1)
+    with Progress("mock survey", config.num_bricks, "bricks", quiet=quiet) as progress:
+        try:
+            write_mock_survey(
+                folder,
+                config,
+                num_workers=num_workers,
+                progress=lambda done, _total: progress.set_done(done),
+            )
+        except FileExistsError as error:
+            raise UserError(f"{error}") from None
+        progress.set_done(config.num_bricks)
+
+
+def _say(quiet: bool, text: str) -> None:
+    if not quiet:
+        click.echo(text)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point: the user's mistakes end in one line and exit code 2, bugs in a traceback."""
+    try:
+        cli.main(args=arguments, prog_name="engine", standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        sys.exit(stop.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        _fail("interrupted; what is done is kept, repeat the command to go on", 130)
+    except (UserError, SurveyError, WeightsError, ProfileError, StoreError) as error:
+        _fail(str(error), EXIT_USER_ERROR)
+    except BrickError as error:
+        _fail(str(error), EXIT_QUARANTINED)
+    except OSError as error:
+        if error.errno not in _OUTPUT_ERRORS:
+            raise
+        where = error.filename or "the output"
+        _fail(
+            f"{where}: {os.strerror(error.errno)}; finished partitions are kept, "
+            "mend it and repeat the command",
+            EXIT_USER_ERROR,
+        )
+
+
+def _fail(message: str, code: int) -> None:
+    click.echo(f"engine: {' '.join(message.split())}", err=True)
+    sys.exit(code)

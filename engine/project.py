@@ -1,0 +1,106 @@
+"""What a plan will cost: bytes, memory and time, before a pixel is read."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from engine.plan import RunPlan
+from model.predict import Predictor
+from partitions.build import arrays_nbytes
+from partitions.dr10 import read_coadd_shape
+from partitions.photometry import FEATURE_NAMES
+from partitions.schema import BANDS, OPTICAL_BANDS, WISE_BANDS, StampSize
+
+# Measured with benchmarks/throughput.py on two cores of an x86-64 server; see benchmarks/results.
+_DECODE_S_PER_MEGAPIXEL = 0.035
+_BUILD_S_PER_SOURCE = 0.0005
+_PROCESS_BYTES = 700e6
+"""An idle worker: Python with torch, astropy, zarr and pyarrow loaded."""
+_BYTES_PER_PIXEL = 24
+"""Working memory for one decoded band: file, float32 image, masks, float16 copy, counts."""
+_CATALOGUE_BYTES_PER_ROW = 260
+"""Parquet, measured on mock rows; fragments and leaves are both kept."""
+
+
+@dataclass(frozen=True)
+class Projection:
+    """The expected cost of a run."""
+
+    num_partitions: int
+    num_bricks: int
+    num_rows: int
+    input_bytes: int
+    output_bytes: int
+    """Fragments and catalogue, arrays not kept."""
+    worker_memory_bytes: int
+    """Peak of one worker: the brick with the most rows, and a partition's output rows."""
+    worker_seconds: float
+    """Of one worker; divide by the number of workers."""
+    network_sources_per_s: float
+    """Measured on this machine; 0 if no predictor was given."""
+
+
+def project(plan: RunPlan, predictor: Predictor | None = None) -> Projection:
+    """Project the cost of a plan; with a predictor the network's speed is measured (one second)."""
+    largest = max(plan.bricks(), key=lambda planned: planned.num_rows or 0)
+    height, width = read_coadd_shape(plan.survey, largest.brick.name)
+    num_images = sum(
+        kind.removeprefix("image-") in OPTICAL_BANDS
+        for planned in plan.bricks()
+        for kind in planned.files
+    )
+    max_rows = largest.num_rows or 0
+    partition_rows = max(
+        (sum(planned.num_rows or 0 for planned in part.bricks) for part in plan.partitions),
+        default=0,
+    )
+    rate = measure_network(predictor, plan.stamp_size) if predictor is not None else 0.0
+    seconds = num_images * height * width / 1e6 * _DECODE_S_PER_MEGAPIXEL
+    seconds += plan.num_rows * _BUILD_S_PER_SOURCE
+    if rate:
+        seconds += plan.num_rows / rate
+    return Projection(
+        num_partitions=len(plan.partitions),
+        num_bricks=plan.num_bricks,
+        num_rows=plan.num_rows,
+        input_bytes=plan.num_bytes,
+        output_bytes=2 * plan.num_rows * _CATALOGUE_BYTES_PER_ROW,
+        worker_memory_bytes=int(
+            _PROCESS_BYTES
+            + height * width * _BYTES_PER_PIXEL
+            + 2 * arrays_nbytes(max_rows, plan.stamp_size)
+            + 2 * partition_rows * _CATALOGUE_BYTES_PER_ROW
+        ),
+        worker_seconds=seconds,
+        network_sources_per_s=rate,
+    )
+
+
+def measure_network(predictor: Predictor, stamp_size: StampSize, num_batches: int = 4) -> float:
+    """Sources/s of the network alone, on blank sources, after one batch of warming up."""
+    num_sources = predictor.batch_size
+
+    def blank(*shape: int, dtype: type = np.float32) -> np.ndarray:
+        return np.zeros((num_sources, *shape), dtype=dtype)
+
+    arrays = {
+        "optical": blank(
+            len(OPTICAL_BANDS), stamp_size.optical_px, stamp_size.optical_px, dtype=np.float16
+        ),
+        "wise": blank(len(WISE_BANDS), stamp_size.wise_px, stamp_size.wise_px, dtype=np.float16),
+        "features": blank(len(FEATURE_NAMES)),
+        "flux": blank(len(BANDS)),
+        "flux_ivar": blank(len(BANDS)),
+        "mw_transmission": blank(len(BANDS)) + 1,
+        "coverage": blank(len(BANDS)),
+        "ebv": blank(),
+        "quality": blank(dtype=np.int32),
+    }
+    predictor.predict(arrays)
+    begin = time.perf_counter()
+    for _ in range(num_batches):
+        predictor.predict(arrays)
+    return num_batches * num_sources / (time.perf_counter() - begin)

@@ -1,0 +1,90 @@
+"""Run partitions: in a loop, or on a Dask client with a bounded window in flight.
+
+Dask schedules partitions and carries receipts, never pixels. A partition is submitted only when
+another is done, so that the scheduler's memory does not grow with the survey.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from distributed import Client, Future, as_completed
+from distributed.scheduler import KilledWorker
+
+from engine.config import UserError
+from engine.infer import PartitionTask, infer_partition
+from engine.journal import Receipt
+
+_WINDOW_PER_WORKER = 3
+
+OnReceipt = Callable[[PartitionTask, Receipt], None]
+
+
+def run_serial(tasks: Iterable[PartitionTask], on_receipt: OnReceipt) -> dict[str, str]:
+    """Run partitions one after another in this process; returns no failures, it raises."""
+    for task in tasks:
+        on_receipt(task, infer_partition(task))
+    return {}
+
+
+def run_dask(
+    tasks: Iterable[PartitionTask], client: Client, num_workers: int, on_receipt: OnReceipt
+) -> dict[str, str]:
+    """Run partitions on the workers of `client`.
+
+    A partition whose worker dies again and again (out of memory, a crash in native code) is
+    given up and reported; the others go on.
+
+    Returns
+    -------
+    Partition -> why it was given up.
+    """
+    queue = iter(tasks)
+    in_flight: dict[Future, PartitionTask] = {}
+    given_up: dict[str, str] = {}
+    completed = as_completed(raise_errors=False)
+
+    def submit_next() -> None:
+        task = next(queue, None)
+        if task is None:
+            return
+        # pure=False: a partition that is submitted is to be done, whatever was done before.
+        future = client.submit(infer_partition, task, pure=False, key=f"partition-{task.pixel}")
+        in_flight[future] = task
+        completed.add(future)
+
+    for _ in range(_WINDOW_PER_WORKER * num_workers):
+        submit_next()
+    try:
+        for future in _until_empty(completed, in_flight):
+            task = in_flight.pop(future)
+            error = future.exception()
+            if isinstance(error, KilledWorker):
+                given_up[str(task.pixel)] = (
+                    "its worker was killed again and again; most likely it needs more memory"
+                )
+            elif error is not None:
+                raise error
+            else:
+                on_receipt(task, future.result())
+            future.release()
+            submit_next()
+    finally:
+        client.cancel(list(in_flight))
+    return given_up
+
+
+def _until_empty(completed: Any, in_flight: dict[Future, PartitionTask]) -> Iterator[Future]:
+    """Futures as they complete, until none is left in flight."""
+    if not in_flight:
+        return
+    for future in completed:
+        yield future
+        if not in_flight:
+            return
+
+
+def is_output_error(error: BaseException) -> bool:
+    """Whether an error means that the output cannot take more (full, read-only, quota)."""
+    return isinstance(error, OSError) and not isinstance(error, UserError)

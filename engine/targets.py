@@ -1,0 +1,36 @@
+"""DESI identifiers of DR10 sources.
+
+References
+----------
+TARGETID: desitarget `targets.encode_targetid`; Myers et al. 2023, AJ 165, 50.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+_BITS = {"OBJID": (0, 22), "BRICKID": (22, 20), "RELEASE": (42, 16)}
+
+
+def encode_targetid(
+    release: npt.NDArray[Any], brickid: npt.NDArray[Any], objid: npt.NDArray[Any]
+) -> npt.NDArray[np.int64]:
+    """TARGETID = RELEASE << 42 | BRICKID << 22 | OBJID, (N,) int64.
+
+    Raises
+    ------
+    ValueError
+        If a value does not fit its field.
+    """
+    targetid = np.zeros(len(objid), dtype=np.int64)
+    for name, values in (("RELEASE", release), ("BRICKID", brickid), ("OBJID", objid)):
+        shift, width = _BITS[name]
+        wide = np.asarray(values, dtype=np.int64)
+        if np.any((wide < 0) | (wide >= 1 << width)):
+            bad = int(wide[(wide < 0) | (wide >= 1 << width)][0])
+            raise ValueError(f"TARGETID: {name}={bad} does not fit {width} bits")
+        targetid |= wide << shift
+    return targetid

@@ -1,0 +1,1 @@
+"""The sky as arrays: survey files in, Zarr arrays of stamps and photometry out."""

@@ -1,0 +1,253 @@
+"""One brick's files -> one Zarr group: the only place where survey pixels are decoded."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from partitions.bricks import Brick, BrickError, SurveyLayout
+from partitions.cutouts import Stamps, cut_stamps
+from partitions.dr10 import (
+    Coadd,
+    TractorTable,
+    catalogue_rows,
+    coadd_bands,
+    read_coadd,
+    read_file_checksums,
+    read_tractor,
+    source_type_codes,
+)
+from partitions.photometry import FEATURE_NAMES, photometric_features
+from partitions.schema import (
+    BANDS,
+    MASKBITS_DOUBTFUL,
+    OPTICAL_BANDS,
+    QUALITY_BITS,
+    WISE_BANDS,
+    StampSize,
+)
+from partitions.store import Arrays, write_arrays
+
+# How far a source's bx, by may lie from its RA, Dec by the image's WCS, in optical pixels: the
+# pipeline computes one from the other, so more means that image and table do not belong together.
+_POSITION_TOLERANCE_PX = 1.5
+
+
+@dataclass
+class BrickCounts:
+    """What one brick held and what was read of it."""
+
+    num_rows: int = 0
+    """Rows of the Tractor table."""
+    num_not_primary: int = 0
+    """Rows left out because another brick owns them."""
+    num_dup: int = 0
+    """Primary rows left out because TYPE is DUP."""
+    num_sources: int = 0
+    """Rows that go into the catalogue."""
+    decoded: dict[str, int] = field(default_factory=dict)
+    """Band -> image files decoded."""
+    decode_s: float = 0.0
+    """Seconds spent reading and decoding files."""
+    build_s: float = 0.0
+    """Seconds spent on stamps and features."""
+    write_s: float = 0.0
+    """Seconds spent writing the Zarr group."""
+
+
+def build_brick(
+    layout: SurveyLayout, brick: Brick, stamp_size: StampSize
+) -> tuple[Arrays, BrickCounts]:
+    """Read one brick's files, each once, and make the arrays of its catalogue rows.
+
+    Raises
+    ------
+    BrickError
+        If a file is missing, damaged or contradicts another.
+    """
+    counts = BrickCounts()
+    timer = _Timer()
+    checksums = read_file_checksums(layout, brick)
+    table = read_tractor(layout, brick, checksums)
+    path = layout.brick_file("tractor", brick.name)
+    keep = catalogue_rows(table)
+    counts.num_rows = len(table)
+    counts.num_not_primary = int(np.sum(~table.brick_primary))
+    counts.num_sources = int(keep.sum())
+    counts.num_dup = counts.num_rows - counts.num_not_primary - counts.num_sources
+    table = table.select(keep)
+    type_codes = source_type_codes(table, path)
+    bands = coadd_bands(layout, brick.name)
+    if not bands and len(table):
+        raise BrickError(
+            f"{layout.coadd_folder(brick.name)}: no image in any band for "
+            f"{len(table)} catalogue rows"
+        )
+    counts.decode_s += timer.lap()
+
+    stamps: dict[str, Stamps] = {}
+    reference: Coadd | None = None
+    for band in bands:
+        coadd = read_coadd(layout, brick, band, checksums)
+        counts.decoded[band] = 1
+        counts.decode_s += timer.lap()
+        x, y = _source_positions(coadd, band, table)
+        if band in OPTICAL_BANDS:
+            _check_same_grid(reference, coadd)
+            reference = reference or coadd
+        side_px = stamp_size.optical_px if band in OPTICAL_BANDS else stamp_size.wise_px
+        stamps[band] = cut_stamps(coadd.pixels, x, y, side_px)
+        counts.build_s += timer.lap()
+
+    arrays = _assemble(table, type_codes, stamps, stamp_size)
+    counts.build_s += timer.lap()
+    return arrays, counts
+
+
+def build_brick_arrays(
+    layout: SurveyLayout, brick: Brick, stamp_size: StampSize, path: Path
+) -> BrickCounts:
+    """`build_brick`, written as a Zarr group at `path`."""
+    arrays, counts = build_brick(layout, brick, stamp_size)
+    timer = _Timer()
+    facts = {
+        name: getattr(counts, name)
+        for name in ("num_rows", "num_not_primary", "num_dup", "num_sources", "decoded")
+    }
+    write_arrays(path, arrays, {"brick": asdict(brick), "counts": facts})
+    counts.write_s = timer.lap()
+    return counts
+
+
+def _source_positions(
+    coadd: Coadd, band: str, table: TractorTable
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """0-indexed positions in this image, checked against the image's WCS and size."""
+    x, y = coadd.radec_to_xy(table.ra_deg, table.dec_deg)
+    height, width = coadd.pixels.shape
+    if band in OPTICAL_BANDS:
+        offset_px = np.hypot(x - table.bx, y - table.by)
+        # NaN must fail too, hence not "any greater".
+        if len(table) and not np.median(offset_px) < _POSITION_TOLERANCE_PX:
+            raise BrickError(
+                f"{coadd.path}: WCS and Tractor table disagree: bx, by lie "
+                f"{np.median(offset_px):.1f} px from RA, Dec (median)"
+            )
+        x, y = table.bx, table.by
+        slack_px = 1.0
+    else:
+        # The WISE coadd of a full brick ends 1.35 arcsec inside the optical one.
+        slack_px = 2.0
+    outside = ~((x > -0.5 - slack_px) & (x < width - 0.5 + slack_px))
+    outside |= ~((y > -0.5 - slack_px) & (y < height - 0.5 + slack_px))
+    if np.any(outside):
+        first = int(np.flatnonzero(outside)[0])
+        raise BrickError(
+            f"{coadd.path}: image of {width} x {height} px does not hold {int(outside.sum())} of "
+            f"{len(table)} catalogue rows, for example OBJID {table.objid[first]} at "
+            f"x={x[first]:.1f}, y={y[first]:.1f}"
+        )
+    return x, y
+
+
+def _check_same_grid(reference: Coadd | None, coadd: Coadd) -> None:
+    if reference is not None and reference.pixels.shape != coadd.pixels.shape:
+        (h0, w0), (h1, w1) = reference.pixels.shape, coadd.pixels.shape
+        raise BrickError(
+            f"{coadd.path}: image of {w1} x {h1} px, but {reference.path.name} has {w0} x {h0} px"
+        )
+
+
+def _assemble(
+    table: TractorTable,
+    type_codes: npt.NDArray[np.int8],
+    stamps: dict[str, Stamps],
+    stamp_size: StampSize,
+) -> Arrays:
+    """The declared arrays of one brick."""
+    num_sources = len(table)
+    coverage = np.zeros((num_sources, len(BANDS)), dtype=np.float32)
+    for band, cut in stamps.items():
+        coverage[:, BANDS.index(band)] = cut.coverage
+    return {
+        "release": table.release,
+        "brickid": table.brickid,
+        "objid": table.objid,
+        "ra_deg": table.ra_deg,
+        "dec_deg": table.dec_deg,
+        "type_code": type_codes,
+        "ebv": table.ebv,
+        "maskbits": table.maskbits,
+        "flux": table.flux,
+        "flux_ivar": table.flux_ivar,
+        "mw_transmission": table.mw_transmission,
+        "features": photometric_features(
+            table.flux, table.flux_ivar, table.aperture_flux, table.mw_transmission, table.ebv
+        ),
+        "coverage": coverage,
+        "quality": _quality(table, type_codes, stamps, coverage),
+        "optical": _stack(stamps, OPTICAL_BANDS, num_sources, stamp_size.optical_px),
+        "wise": _stack(stamps, WISE_BANDS, num_sources, stamp_size.wise_px),
+    }
+
+
+def _stack(
+    stamps: dict[str, Stamps], bands: tuple[str, ...], num_sources: int, side_px: int
+) -> npt.NDArray[np.float16]:
+    """(N, bands, S, S), zero for a band without an image."""
+    stacked = np.zeros((num_sources, len(bands), side_px, side_px), dtype=np.float16)
+    for index, band in enumerate(bands):
+        if band in stamps:
+            stacked[:, index] = stamps[band].pixels
+    return stacked
+
+
+def _quality(
+    table: TractorTable,
+    type_codes: npt.NDArray[np.int8],
+    stamps: dict[str, Stamps],
+    coverage: npt.NDArray[np.float32],
+) -> npt.NDArray[np.int32]:
+    """QUALITY_BITS of every row, all but the model's own."""
+    quality = np.zeros(len(table), dtype=np.int32)
+
+    def flag(name: str, where: npt.NDArray[np.bool_]) -> None:
+        quality[where] |= 1 << QUALITY_BITS[name]
+
+    has_flux = table.flux_ivar > 0
+    for index, band in enumerate(BANDS):
+        without_image = coverage[:, index] == 0
+        flag(f"MISSING_{band.upper()}", without_image | ~has_flux[:, index])
+        flag("EDGE", ~without_image & (coverage[:, index] < 1))
+    for cut in stamps.values():
+        flag("CLIPPED", cut.clipped)
+    flag("MASKED", (table.maskbits & MASKBITS_DOUBTFUL) != 0)
+    flag("POINT_SOURCE", type_codes == 0)
+    flag("NONPOSITIVE_FLUX", np.any(has_flux & (table.flux <= 0), axis=1))
+    flag("NO_PHOTOMETRY", ~np.any(has_flux, axis=1))
+    return quality
+
+
+class _Timer:
+    """Seconds since the last lap."""
+
+    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._clock = clock
+        self._last = clock()
+
+    def lap(self) -> float:
+        now = self._clock()
+        elapsed_s, self._last = now - self._last, now
+        return elapsed_s
+
+
+def arrays_nbytes(num_sources: int, stamp_size: StampSize) -> int:
+    """Bytes of the stored arrays of `num_sources` sources, before compression."""
+    optical = len(OPTICAL_BANDS) * stamp_size.optical_px**2 * 2
+    wise = len(WISE_BANDS) * stamp_size.wise_px**2 * 2
+    return num_sources * (optical + wise + len(FEATURE_NAMES) * 4 + 160)

@@ -1,0 +1,65 @@
+"""HEALPix, NESTED throughout: pixels, and the order-29 index of a HATS catalogue."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import healpy
+import numpy as np
+import numpy.typing as npt
+
+SPATIAL_INDEX_ORDER = 29
+"""Order of the column `_healpix_29` of HATS."""
+
+MAX_PARTITION_ORDER = 13
+"""nside 8192: a pixel is 0.4 arcmin wide there, smaller than any useful file."""
+
+
+@dataclass(frozen=True, order=True)
+class Pixel:
+    """One HEALPix pixel, NESTED."""
+
+    order: int
+    number: int
+
+    def __str__(self) -> str:
+        return f"{self.order}-{self.number}"
+
+
+def nside_to_order(nside: int) -> int:
+    """Order = log2(nside).
+
+    Raises
+    ------
+    ValueError
+        If nside is no power of two from 1 to 2**MAX_PARTITION_ORDER.
+    """
+    largest = 1 << MAX_PARTITION_ORDER
+    if not 1 <= nside <= largest or nside & (nside - 1):
+        below = min(1 << max(nside, 1).bit_length() - 1, largest)
+        raise ValueError(
+            f"nside={nside} is no power of two from 1 to {largest}: "
+            f"HEALPix NESTED needs one, for example {below}"
+        )
+    return nside.bit_length() - 1
+
+
+def radec_to_pixel(
+    ra_deg: npt.ArrayLike, dec_deg: npt.ArrayLike, order: int
+) -> npt.NDArray[np.int64]:
+    """NESTED pixel numbers of positions: (N,) degrees, ICRS -> (N,) int64."""
+    return np.asarray(
+        healpy.ang2pix(1 << order, ra_deg, dec_deg, nest=True, lonlat=True), dtype=np.int64
+    )
+
+
+def radec_to_spatial_index(ra_deg: npt.ArrayLike, dec_deg: npt.ArrayLike) -> npt.NDArray[np.int64]:
+    """HATS `_healpix_29` of positions: (N,) degrees, ICRS -> (N,) int64."""
+    return radec_to_pixel(ra_deg, dec_deg, SPATIAL_INDEX_ORDER)
+
+
+def spatial_index_to_pixel(
+    spatial_index: npt.NDArray[np.int64], order: int
+) -> npt.NDArray[np.int64]:
+    """Pixel at `order` that contains each order-29 pixel: (N,) int64 -> (N,) int64."""
+    return spatial_index >> 2 * (SPATIAL_INDEX_ORDER - order)
