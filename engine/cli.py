@@ -26,6 +26,7 @@ from engine.atomic import to_json, write_atomic
 from engine.catalogue.finish import finish_catalogue
 from engine.catalogue.verify import verify_catalogue
 from engine.config import RunConfig, UserError, parse_region, read_brick_list
+from engine.fit import collect_training_rows
 from engine.infer import PartitionTask, make_task
 from engine.journal import Journal, Receipt
 from engine.plan import RunPlan, make_plan
@@ -33,7 +34,10 @@ from engine.progress import Progress
 from engine.project import Projection, project
 from engine.schedule import run_dask, run_serial
 from engine.summary import RunStatus, accuracy, repeat_command, run_status
+from model.network import CompactConfig, NetworkConfig, Wei2025Config
 from model.predict import Predictor
+from model.train import TrainConfig
+from model.train import train as fit_network
 from model.weights import WeightsError, default_weights_path, load_weights
 from partitions.bricks import BrickError, SurveyError
 from partitions.build import build_brick_arrays
@@ -42,6 +46,7 @@ from partitions.mock import MockConfig, write_mock_survey
 from partitions.schema import StampSize
 from partitions.store import StoreError
 from partitions.tiling import select_bricks
+from partitions.truth import read_truth
 
 EXIT_CHECK_FAILED = 1
 EXIT_USER_ERROR = 2
@@ -557,6 +562,99 @@ def mock(
         click.echo(json.dumps({"survey": str(folder), "num_bricks": num_bricks}))
     else:
         click.echo(f"{folder}: {num_bricks} bricks; try: engine run --survey {folder}")
+
+
+@cli.command()
+@click.option(
+    "--survey",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="DR10-layout folder whose sources have known redshifts.",
+)
+@click.option(
+    "--truth",
+    type=click.Path(path_type=Path),
+    help="FITS table with RELEASE, BRICKID, OBJID, Z, SPECTYPE.  [default: <survey>/truth.fits]",
+)
+@click.option(
+    "--output", type=click.Path(path_type=Path), required=True, help="Folder for the weights."
+)
+@click.option(
+    "--network", type=click.Choice(["compact", "wei2025"]), default="compact", show_default=True
+)
+@click.option(
+    "--modality",
+    type=click.Choice(["both", "photometry", "images"]),
+    default="both",
+    show_default=True,
+    help="What the network sees.",
+)
+@click.option("--epochs", type=click.IntRange(min=1), default=30, show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--bfloat16", is_flag=True, help="Train in bfloat16 where the CPU has AMX.")
+@_json_option
+def train(
+    survey: Path,
+    truth: Path | None,
+    output: Path,
+    network: str,
+    modality: str,
+    epochs: int,
+    seed: int,
+    bfloat16: bool,
+    as_json: bool,
+) -> None:
+    """Fit a network on sources with known redshifts; stars are left out.
+
+    Rows are split by sky into 80 % training, 10 % validation (choice of epoch, calibration) and
+    10 % that nothing is fitted on.
+
+    \b
+    Example: engine train --survey mock-survey --output my-weights --epochs 5
+    """
+    layout = open_survey(survey)
+    known = read_truth(truth if truth is not None else layout.truth_table)
+    config = TrainConfig(
+        seed=seed, epochs=epochs, precision="bfloat16" if bfloat16 else "float32"
+    )
+    network_config = _network_config(network, modality)
+    size = StampSize(network_config.optical_px, network_config.wise_px)
+    bricks = select_bricks(read_bricks(layout))
+    with Progress("bricks", len(bricks), "bricks", quiet=as_json) as progress:
+        collected = collect_training_rows(
+            layout, bricks, known, size, lambda _brick, rows: progress.advance()
+        )
+    _say(
+        as_json,
+        f"{collected.num_matched:,} of {collected.num_truth:,} known redshifts matched; "
+        f"{len(collected.quarantined)} bricks quarantined",
+    )
+    weights = fit_network(
+        collected.rows, config, network_config, None if as_json else _echo_epoch
+    )
+    weights.save(output)
+    validation = weights.provenance["validation"]
+    if as_json:
+        click.echo(json.dumps({"weights": str(output), "digest": weights.digest, **validation}))
+    else:
+        click.echo(
+            f"{output}: digest {weights.digest[:12]}; validation sigma_NMAD "
+            f"{validation['sigma_nmad']:.4f}, eta {100 * validation['eta_0.15']:.1f} %"
+        )
+    if collected.quarantined:
+        for reason in collected.quarantined.values():
+            click.echo(f"engine: quarantined: {reason}", err=True)
+        sys.exit(EXIT_QUARANTINED)
+
+
+def _network_config(network: str, modality: str) -> NetworkConfig:
+    chosen: Any = {"compact": CompactConfig, "wei2025": Wei2025Config}[network]
+    config: NetworkConfig = chosen(modality=modality)
+    return config
+
+
+def _echo_epoch(log: object) -> None:
+    click.echo(str(log), err=True)
 
 
 def _make_mock(folder: Path, config: MockConfig, quiet: bool, workers: int | None) -> None:

@@ -136,7 +136,8 @@ def _infer_brick(
     begin = time.perf_counter()
     arrays = read_arrays(path)
     prediction = predictor.predict(arrays)
-    table = rows_to_table(arrays, prediction.summary, prediction.quality, schema)
+    quality = arrays["quality"] | prediction.quality
+    table = rows_to_table(arrays, prediction.summary, quality, schema)
     if not task.keep_arrays:
         shutil.rmtree(path, ignore_errors=True)
     return table, counts, time.perf_counter() - begin

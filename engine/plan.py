@@ -125,7 +125,7 @@ def make_plan(config: RunConfig) -> RunPlan:
         order=order,
         weights_path=config.weights.resolve(),
         weights_digest=weights.digest,
-        network=weights.network_name,
+        network=weights.network_config.name,
         quantile_levels=weights.quantile_levels,
         stamp_size=weights.stamp_size,
         batch_size=config.batch_size,

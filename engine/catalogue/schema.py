@@ -54,7 +54,8 @@ def catalogue_schema(quantile_levels: tuple[float, ...]) -> pa.Schema:
         ("MASKBITS", pa.int32()),
         *((f"{stem}_{band.upper()}", pa.float32()) for stem in _BAND_COLUMNS for band in BANDS),
         *((name, pa.float32()) for name in POINT_COLUMNS),
-        (QUANTILE_COLUMN, pa.list_(pa.float32(), len(quantile_levels))),
+        # Parquet calls the values of a list `element`; another name would not survive a round trip.
+        (QUANTILE_COLUMN, pa.list_(pa.field("element", pa.float32()), len(quantile_levels))),
         (FLAG_COLUMN, pa.int32()),
     ]
     metadata = {
@@ -109,6 +110,6 @@ def rows_to_table(
         columns[column] = summary[name]
     quantiles = np.ascontiguousarray(summary["quantiles"], dtype=np.float32)
     columns[QUANTILE_COLUMN] = pa.FixedSizeListArray.from_arrays(
-        pa.array(quantiles.reshape(-1)), quantiles.shape[1]
+        pa.array(quantiles.reshape(-1)), type=schema.field(QUANTILE_COLUMN).type
     )
     return pa.table([pa.array(columns[f.name], type=f.type) for f in schema], schema=schema)

@@ -103,7 +103,7 @@ def test_a_real_dr9_table_with_all_its_columns(real_data: Path, survey_copy: Sur
     table = read_tractor(survey_copy, brick)
     assert len(table) == 1
     assert sorted(table.aperture_flux) == ["W1", "W2", "g", "r", "z"]
-    assert table.flux[0, 0] == Table.read(source)["flux_g"][0]
+    assert table.flux[0, 0] == Table.read(source)["FLUX_G"][0]
 
 
 def test_a_real_dr8_table_lacks_columns_and_says_which(
