@@ -614,9 +614,7 @@ def train(
     """
     layout = open_survey(survey)
     known = read_truth(truth if truth is not None else layout.truth_table)
-    config = TrainConfig(
-        seed=seed, epochs=epochs, precision="bfloat16" if bfloat16 else "float32"
-    )
+    config = TrainConfig(seed=seed, epochs=epochs, precision="bfloat16" if bfloat16 else "float32")
     network_config = _network_config(network, modality)
     size = StampSize(network_config.optical_px, network_config.wise_px)
     bricks = select_bricks(read_bricks(layout))
@@ -629,9 +627,7 @@ def train(
         f"{collected.num_matched:,} of {collected.num_truth:,} known redshifts matched; "
         f"{len(collected.quarantined)} bricks quarantined",
     )
-    weights = fit_network(
-        collected.rows, config, network_config, None if as_json else _echo_epoch
-    )
+    weights = fit_network(collected.rows, config, network_config, None if as_json else _echo_epoch)
     weights.save(output)
     validation = weights.provenance["validation"]
     if as_json:

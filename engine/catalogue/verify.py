@@ -212,7 +212,7 @@ def _bad_posteriors(
     if row is not None:
         yield "Z_PHOT_ODDS", row, f"{columns['Z_PHOT_ODDS'][row]:g} is no probability"
     lists = table.column(QUANTILE_COLUMN).combine_chunks()
-    quantiles = lists.flatten().to_numpy().reshape(table.num_rows, -1)
+    quantiles = lists.flatten().to_numpy().reshape(table.num_rows, lists.type.list_size)
     row = first(~np.all(np.isfinite(quantiles), axis=1) | np.any(np.diff(quantiles) < 0, axis=1))
     if row is not None:
         yield QUANTILE_COLUMN, row, "not finite or not increasing"

@@ -144,7 +144,7 @@ def test_wei2025_resizes_small_wise_stamps_only(wise_px: int) -> None:
     assert seen[0].shape == (1, 10, 64, 64)
     assert torch.equal(seen[0][:, :4], inputs["optical"])
     assert torch.equal(seen[0][:, 7:9], inputs["wise"]) == (wise_px == 64)
-    assert seen[0][:, 7].mean() == pytest.approx(inputs["wise"][:, 0].mean(), abs=0.1)
+    assert float(seen[0][:, 7].mean()) == pytest.approx(float(inputs["wise"][:, 0].mean()), abs=0.1)
 
 
 def test_compact_dereddens_its_stamps(arrays_of) -> None:  # type: ignore[no-untyped-def]

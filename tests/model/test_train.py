@@ -1,0 +1,259 @@
+"""Training: it learns, it repeats itself, its augmentations keep rows consistent."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from model.dataset import Split, TrainingSet, to_inputs
+from model.network import CompactConfig, Wei2025Config
+from model.predict import Predictor
+from model.train import (
+    BAND_DROP_PATTERNS,
+    EpochLog,
+    TrainConfig,
+    dihedral,
+    draw_kept_bands,
+    posterior_loss,
+    redshift_grid,
+    split_rows,
+    spread_target,
+    train,
+    turn_at_random,
+)
+from model.weights import Weights
+from partitions.schema import BANDS
+
+
+def test_training_overfits_a_small_set(tiny_set: TrainingSet, small_network: CompactConfig) -> None:
+    rows = np.arange(96)
+    settings = TrainConfig(
+        epochs=60,
+        batch_size=32,
+        learning_rate=4e-3,
+        weight_decay=0.0,
+        band_dropout=0.0,
+        dihedral=False,
+        average_decay=0.9,
+        patience=60,
+        z_max=2.0,
+    )
+    weights = train(
+        tiny_set,
+        settings,
+        replace(small_network, dropout=0.0),
+        split=Split(rows, rows, np.empty(0, np.int64)),
+    )
+    part = tiny_set.take(rows)
+    z = Predictor(weights).predict(part.arrays).summary["median"]
+    dz = (z - part.z_true) / (1 + part.z_true)
+    assert np.std(part.z_true) > 0.3
+    assert np.median(np.abs(dz)) < 0.012
+
+
+def test_training_repeats_itself(
+    tiny_set: TrainingSet, quick: TrainConfig, small_network: CompactConfig, tiny_weights: Weights
+) -> None:
+    torch.manual_seed(12345)
+    assert train(tiny_set, quick, small_network).digest == tiny_weights.digest
+    other = train(tiny_set, replace(quick, seed=1), small_network)
+    assert other.digest != tiny_weights.digest
+
+
+def test_training_leaves_the_random_state_alone(
+    tiny_set: TrainingSet, quick: TrainConfig, small_network: CompactConfig
+) -> None:
+    torch.manual_seed(3)
+    expected = torch.rand(1)
+    torch.manual_seed(3)
+    train(tiny_set, replace(quick, epochs=1), small_network)
+    assert torch.equal(torch.rand(1), expected)
+
+
+def test_progress_and_provenance_agree(
+    tiny_set: TrainingSet, quick: TrainConfig, small_network: CompactConfig
+) -> None:
+    logs: list[EpochLog] = []
+    weights = train(tiny_set, quick, small_network, progress=logs.append)
+    provenance = weights.provenance
+    assert [log.epoch for log in logs] == [1, 2, 3]
+    assert provenance["validation_nll"] == [log.validation_nll for log in logs]
+    best = min(logs, key=lambda log: log.validation_nll)
+    assert provenance["best_epoch"] == best.epoch
+    split = split_rows(tiny_set, quick)
+    assert provenance["rows"]["train"] == len(split.train)
+    assert provenance["train_config"]["seed"] == quick.seed
+    assert "\n" not in str(logs[0])
+    # Nothing is fitted on test rows: spoiling them changes nothing.
+    spoiled = TrainingSet(
+        {name: values.copy() for name, values in tiny_set.arrays.items()},
+        tiny_set.z_true.copy(),
+        tiny_set.ra_deg,
+        tiny_set.dec_deg,
+    )
+    for values in (*spoiled.arrays.values(), spoiled.z_true):
+        values[split.test] = 0.5
+    assert train(spoiled, quick, small_network).digest == weights.digest
+
+
+def test_the_best_epoch_is_kept_and_patience_stops(
+    tiny_set: TrainingSet, quick: TrainConfig, small_network: CompactConfig
+) -> None:
+    logs: list[EpochLog] = []
+    # Learning from random redshifts cannot generalise: validation gets worse at once.
+    rng = np.random.default_rng(0)
+    noise = replace_z(tiny_set, rng.uniform(0, 1.5, len(tiny_set)))
+    settings = replace(
+        quick, epochs=40, patience=2, learning_rate=1e-2, band_dropout=0.0, average_decay=0.0
+    )
+    weights = train(noise, settings, replace(small_network, dropout=0.0), progress=logs.append)
+    assert len(logs) < 40
+    best = min(logs, key=lambda log: log.validation_nll).epoch
+    assert logs[-1].epoch == best + 2
+    assert weights.provenance["best_epoch"] == best
+
+
+def replace_z(train_set: TrainingSet, z: np.ndarray) -> TrainingSet:
+    return TrainingSet(train_set.arrays, z, train_set.ra_deg, train_set.dec_deg)
+
+
+@pytest.mark.parametrize("modality", ["photometry", "images"])
+def test_single_modalities_learn(
+    tiny_set: TrainingSet, quick: TrainConfig, small_network: CompactConfig, modality: Any
+) -> None:
+    logs: list[EpochLog] = []
+    settings = replace(quick, epochs=4, band_dropout=0.1)
+    weights = train(tiny_set, settings, replace(small_network, modality=modality), logs.append)
+    nll = [log.validation_nll for log in logs]
+    assert nll[-1] < nll[0] - 0.02
+    found = Predictor(weights).predict(tiny_set.arrays).summary["median"]
+    assert np.corrcoef(found, tiny_set.z_true)[0, 1] > 0.3
+
+
+def test_wei2025_trains(tiny_set: TrainingSet) -> None:
+    settings = TrainConfig(epochs=1, batch_size=4, grid="linear", learning_rate=1e-4)
+    config = Wei2025Config(num_bins=300, optical_px=32, wise_px=8)
+    split = Split(np.arange(8), np.arange(8, 12), np.empty(0, np.int64))
+    weights = train(tiny_set, settings, config, split=split)
+    assert np.allclose(weights.grid.widths, 0.005)
+    assert weights.grid.num_bins == 300
+
+
+def test_bfloat16_learns_the_same(
+    tiny_set: TrainingSet, quick: TrainConfig, small_network: CompactConfig, tiny_weights: Weights
+) -> None:
+    half = train(tiny_set, replace(quick, precision="bfloat16"), small_network)
+    nll = tiny_weights.provenance["validation"]["nll"]
+    assert half.provenance["validation"]["nll"] == pytest.approx(nll, abs=0.15)
+    assert all(value.dtype == np.float32 for value in half.tensors.values())
+
+
+def test_unusable_rows_and_settings_are_refused(
+    tiny_set: TrainingSet, quick: TrainConfig, small_network: CompactConfig
+) -> None:
+    nothing = Split(np.arange(5), np.empty(0, np.int64), np.empty(0, np.int64))
+    with pytest.raises(ValueError, match="5 training and 0 validation"):
+        train(tiny_set, quick, small_network, split=nothing)
+    with pytest.raises(ValueError, match=r"band_dropout=1\.5"):
+        TrainConfig(band_dropout=1.5)
+    with pytest.raises(ValueError, match="bands"):
+        TrainConfig(bands=("u",))
+    with pytest.raises(FloatingPointError, match="lower it"):
+        train(tiny_set, replace(quick, learning_rate=1e30, clip_norm=1e30), small_network)
+
+
+# --- targets and loss ------------------------------------------------------------------------
+
+
+def test_spread_target_is_a_distribution_around_z() -> None:
+    grid = redshift_grid(TrainConfig(z_max=2.0), 200)
+    edges = torch.from_numpy(grid.edges)
+    z = torch.tensor([0.0, 0.7, 1.99, 5.0], dtype=torch.float64)
+    for smoothing in (0.0, 0.01):
+        target = spread_target(z, edges, smoothing).numpy()
+        assert np.allclose(target.sum(axis=1), 1, atol=1e-5)
+        assert (target >= 0).all()
+        assert target[1] @ grid.centres == pytest.approx(0.7, abs=0.005)
+        assert target[3, -1] == 1
+    assert spread_target(z, edges, 0.0).numpy()[1].argmax() == grid.bin_of(0.7)
+
+
+def test_loss_is_least_at_the_target_and_knows_the_order_of_bins() -> None:
+    edges = torch.linspace(0, 1, 21, dtype=torch.float64)
+    z = torch.tensor([0.52], dtype=torch.float64)
+
+    def loss_of(peak: int, crps_weight: float) -> float:
+        logits = torch.zeros(1, 20)
+        logits[0, peak] = 10
+        return float(posterior_loss(logits, z, edges, 0.0, crps_weight))
+
+    assert loss_of(10, 1.0) < loss_of(11, 1.0) < loss_of(15, 1.0)
+    # The cross-entropy alone does not.
+    assert loss_of(11, 0.0) == pytest.approx(loss_of(15, 0.0))
+
+
+# --- augmentation ----------------------------------------------------------------------------
+
+
+@given(symmetry=st.integers(0, 7), side=st.integers(2, 9))
+@settings(max_examples=60)
+def test_symmetries_keep_the_source_and_the_pixels(symmetry: int, side: int) -> None:
+    stamps = torch.arange(side * side, dtype=torch.float32).reshape(1, 1, side, side)
+    turned = dihedral(stamps, symmetry)
+    centre = side // 2
+    assert turned[0, 0, centre, centre] == stamps[0, 0, centre, centre]
+    assert torch.equal(turned.flatten().sort().values, stamps.flatten())
+
+
+def test_the_eight_symmetries_differ() -> None:
+    stamps = torch.randn(1, 1, 6, 6)
+    assert len({dihedral(stamps, s).numpy().tobytes() for s in range(8)}) == 8
+
+
+def test_both_stamps_of_a_row_turn_together() -> None:
+    optical, wise = torch.zeros(16, 4, 8, 8), torch.zeros(16, 2, 8, 8)
+    optical[:, :, 1, 3] = 1
+    wise[:, :, 1, 3] = 1
+    turned = turn_at_random({"optical": optical, "wise": wise}, np.random.default_rng(0))
+    assert torch.equal(turned["optical"][:, :2], turned["wise"])
+    assert len({row.numpy().tobytes() for row in turned["wise"]}) == 8
+
+
+@given(probability=st.floats(0, 1), seed=st.integers(0, 99))
+@settings(max_examples=30)
+def test_kept_bands_follow_the_patterns(probability: float, seed: int) -> None:
+    kept = draw_kept_bands(2000, probability, BANDS, np.random.default_rng(seed))
+    allowed = {frozenset(names) for names, _ in BAND_DROP_PATTERNS} | {frozenset()}
+    found = {frozenset(b for b, k in zip(BANDS, row, strict=True) if not k) for row in kept}
+    assert found <= allowed
+    assert np.mean(~kept.all(axis=1)) == pytest.approx(probability, abs=0.06)
+
+
+def test_every_pattern_leaves_a_band_and_untrained_bands_never_appear() -> None:
+    assert all(set(names) < set(BANDS) for names, _ in BAND_DROP_PATTERNS)
+    kept = draw_kept_bands(100, 0.5, ("g", "r"), np.random.default_rng(0))
+    assert not kept[:, 2:].any()
+
+
+def test_band_dropout_makes_missing_bands_survivable(
+    tiny_set: TrainingSet, quick: TrainConfig, small_network: CompactConfig
+) -> None:
+    def error_without_i(band_dropout: float) -> float:
+        settings = replace(quick, epochs=10, band_dropout=band_dropout, average_decay=0.9)
+        weights = train(tiny_set, settings, small_network)
+        inputs = to_inputs(tiny_set.arrays, slice(None), 32, 8)
+        from model.dataset import drop_bands
+
+        keep = torch.ones(len(tiny_set), 6, dtype=torch.bool)
+        keep[:, 2] = False
+        arrays = {name: value.numpy() for name, value in drop_bands(inputs, keep).items()}
+        z = Predictor(weights).predict(arrays).summary["median"]
+        return float(np.median(np.abs(z - tiny_set.z_true) / (1 + tiny_set.z_true)))
+
+    assert error_without_i(0.4) < error_without_i(0.0)
