@@ -22,13 +22,13 @@ import click
 
 from deploy.cluster import open_cluster
 from deploy.profiles import MachineProfile, ProfileError, read_profile
-from engine.atomic import to_json, write_atomic
 from engine.catalogue.finish import finish_catalogue
 from engine.catalogue.verify import verify_catalogue
 from engine.config import RunConfig, UserError, parse_region, read_brick_list
 from engine.fit import collect_training_rows
 from engine.infer import PartitionTask, make_task
 from engine.journal import Journal, Receipt
+from engine.picture import draw_stamps
 from engine.plan import RunPlan, make_plan
 from engine.progress import Progress
 from engine.project import Projection, project
@@ -44,7 +44,7 @@ from partitions.build import build_brick_arrays
 from partitions.dr10 import open_survey, read_bricks
 from partitions.mock import MockConfig, write_mock_survey
 from partitions.schema import StampSize
-from partitions.store import StoreError
+from partitions.store import StoreError, read_arrays
 from partitions.tiling import select_bricks
 from partitions.truth import read_truth
 
@@ -54,6 +54,9 @@ EXIT_QUARANTINED = 3
 
 # What the output's file system says when it cannot take more.
 _OUTPUT_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
+
+# Below this, workers take longer to start than they save.
+_SMALL_RUN_ROWS = 20_000
 
 _DEMO_SURVEY = Path("mock-survey")
 _DEMO_SEED = 2026
@@ -131,7 +134,7 @@ _json_option = click.option("--json", "as_json", is_flag=True, help="Machine-rea
 _workers_option = click.option(
     "--workers",
     type=click.IntRange(min=0),
-    help="Worker processes; 0 works in this process.  [default: one per CPU]",
+    help="Worker processes; 0 works in this process.  [default: one per CPU; 0 for a small job]",
 )
 
 
@@ -168,10 +171,12 @@ def run(
       engine run --healpix-nside 32
       engine run --survey dr10 --region 149.5,150.7,1.6,2.8 --output cosmos
     """
-    begin = time.monotonic()
     profile = _machine_profile(machine, workers)
     config = _run_config(survey, nside, region, bricks_file, weights, output, as_json)
+    begin = time.monotonic()  # The mock survey's making is no part of the run.
     plan = make_plan(config)
+    if machine is None and workers is None and plan.num_rows < _SMALL_RUN_ROWS:
+        profile = None
     journal = Journal(config.output)
     with journal.locked():
         plan = journal.begin(plan, retry_quarantined)
@@ -405,8 +410,13 @@ def _print_plan(made: RunPlan, projection: Projection, config: RunConfig) -> Non
     show_default=True,
     help="Folder for the Zarr group <brick>.zarr.",
 )
+@click.option(
+    "--picture",
+    type=click.Path(path_type=Path),
+    help="Also draw the stamps of the brightest galaxies, as PNG.",
+)
 @_json_option
-def build(survey: Path, brick_name: str, output: Path, as_json: bool) -> None:
+def build(survey: Path, brick_name: str, output: Path, picture: Path | None, as_json: bool) -> None:
     """Build the Zarr arrays of one brick: stamps, features, photometry.
 
     This is also how to see again why a brick was quarantined.
@@ -418,6 +428,8 @@ def build(survey: Path, brick_name: str, output: Path, as_json: bool) -> None:
     (brick,) = select_bricks(read_bricks(layout), names=[brick_name])
     path = output / f"{brick.name}.zarr"
     counts = build_brick_arrays(layout, brick, StampSize(), path)
+    if picture is not None:
+        draw_stamps(read_arrays(path), f"brick {brick.name}", picture)
     if as_json:
         click.echo(json.dumps({"arrays": str(path), **asdict(counts)}))
         return
@@ -654,9 +666,10 @@ def _echo_epoch(log: object) -> None:
 
 
 def _make_mock(folder: Path, config: MockConfig, quiet: bool, workers: int | None) -> None:
-    """Write the mock survey unless it is there already, with progress."""
+    """Write the mock survey, with progress; one that is there already is kept as it is."""
     num_workers = len(os.sched_getaffinity(0)) if workers is None else max(workers, 1)
-    with Progress("mock survey", config.num_bricks, "bricks", quiet=quiet) as progress:
+    is_there = (folder / "mock.json").exists()
+    with Progress("mock survey", config.num_bricks, "bricks", quiet=quiet or is_there) as progress:
         try:
             write_mock_survey(
                 folder,
@@ -666,7 +679,6 @@ def _make_mock(folder: Path, config: MockConfig, quiet: bool, workers: int | Non
             )
         except FileExistsError as error:
             raise UserError(f"{error}") from None
-        progress.set_done(config.num_bricks)
 
 
 def _say(quiet: bool, text: str) -> None:

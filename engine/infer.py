@@ -15,10 +15,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
-from engine.catalogue.leaves import write_fragments
-from engine.catalogue.schema import catalogue_schema, rows_to_table
+from engine.catalogue.leaves import concatenate_rows, write_fragments
+from engine.catalogue.schema import Rows, RowSchema, catalogue_schema, rows_to_table
 from engine.config import UserError
 from engine.journal import Journal, Receipt
 from engine.plan import PlannedPartition, RunPlan
@@ -89,7 +87,7 @@ def infer_partition(task: PartitionTask) -> Receipt:
     begin = time.perf_counter()
     predictor = _cached_predictor(task.weights_path, task.weights_digest, task.batch_size)
     schema = catalogue_schema(task.quantile_levels)
-    tables: list[pa.Table] = []
+    tables: list[Rows] = []
     bricks: dict[str, Any] = {}
     quarantined: dict[str, str] = {}
     for brick in task.bricks:
@@ -100,7 +98,7 @@ def infer_partition(task: PartitionTask) -> Receipt:
             continue
         tables.append(table)
         bricks[brick.name] = {**asdict(counts), "infer_s": infer_s}
-    table = pa.concat_tables(tables) if tables else schema.empty_table()
+    table = concatenate_rows(tables, schema)
     write_begin = time.perf_counter()
     leaves = write_fragments(
         table,
@@ -127,8 +125,8 @@ def infer_partition(task: PartitionTask) -> Receipt:
 
 
 def _infer_brick(
-    task: PartitionTask, journal: Journal, brick: Brick, predictor: Predictor, schema: pa.Schema
-) -> tuple[pa.Table, BrickCounts, float]:
+    task: PartitionTask, journal: Journal, brick: Brick, predictor: Predictor, schema: RowSchema
+) -> tuple[Rows, BrickCounts, float]:
     """Catalogue rows of one brick, by way of its Zarr arrays."""
     parent = task.run_folder / "arrays" if task.keep_arrays else journal.wip_folder / "arrays"
     path = parent / str(task.pixel) / f"{brick.name}.zarr"

@@ -26,6 +26,7 @@ class Progress:
         self._stream = stream or sys.stderr
         self._quiet = quiet
         self._done = 0
+        self._shown = -1
         self._begin = self._last_line = time.monotonic()
         self._note = ""
         self._bar: tqdm[None] | None = None
@@ -48,8 +49,9 @@ class Progress:
 
     def _line(self) -> None:
         self._last_line = time.monotonic()
-        if self._quiet:
+        if self._quiet or self._shown == self._done == self._total:
             return
+        self._shown = self._done
         elapsed_s = self._last_line - self._begin
         rate = self._done / elapsed_s if elapsed_s > 0 else 0.0
         text = f"{self._what}: {self._done}/{self._total} {self._unit}, {rate:.2f}/s"

@@ -311,7 +311,7 @@ def catalogue_rows(table: TractorTable) -> npt.NDArray[np.bool_]:
 
     Non-primary rows are another brick's; DUP rows (Gaia duplicates) have no optical flux.
     """
-    return table.brick_primary & (table.source_type != "DUP")
+    return np.asarray(table.brick_primary & (table.source_type != "DUP"))
 
 
 def source_type_codes(table: TractorTable, path: Path) -> npt.NDArray[np.int8]:

@@ -81,9 +81,8 @@ def flux_to_asinh_magnitude(
     """AB asinh magnitude, any shape; tends to 22.5 - 2.5 log10(flux) for flux >> softening."""
     flux = np.asarray(flux_nanomaggy, dtype=np.float64)
     pogson = 2.5 / np.log(10)
-    return 22.5 - pogson * (
-        np.arcsinh(flux / (2 * softening_nanomaggy)) + np.log(softening_nanomaggy)
-    )
+    scaled = np.arcsinh(flux / (2 * softening_nanomaggy))
+    return np.asarray(22.5 - pogson * (scaled + np.log(softening_nanomaggy)))
 
 
 def photometric_features(

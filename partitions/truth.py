@@ -30,7 +30,7 @@ class Truth:
     @property
     def extragalactic(self) -> npt.NDArray[np.bool_]:
         """(M,) galaxies and quasars with a usable redshift: what a photo-z is judged on."""
-        return (self.spectype != "STAR") & np.isfinite(self.z) & (self.z > 0)
+        return np.asarray((self.spectype != "STAR") & np.isfinite(self.z) & (self.z > 0))
 
 
 def read_truth(path: Path) -> Truth:

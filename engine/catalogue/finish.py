@@ -11,6 +11,7 @@ HATS layout and properties: hats 0.11 (astronomy-commons/hats), hats/io/paths.py
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -79,7 +80,7 @@ def finish_catalogue(
     for leaf, fragments in leaves.items():
         path = leaf_path(catalogue, leaf)
         table = _merge_fragments(journal, leaf, fragments, schema)
-        produce_atomic(path, lambda wip, rows=table: write_parquet(rows, wip), journal.wip_folder)
+        produce_atomic(path, partial(write_parquet, table), journal.wip_folder)
         manifest[str(leaf.number)] = {
             "rows": table.num_rows,
             "bytes": path.stat().st_size,
@@ -88,7 +89,7 @@ def finish_catalogue(
         if on_leaf is not None:
             on_leaf(leaf, table.num_rows)
     _remove_other_leaves(catalogue, set(leaves))
-    _write_metadata(journal, plan, schema, manifest, partial=bool(remaining))
+    _write_metadata(journal, plan, schema, manifest, is_partial=bool(remaining))
     return catalogue
 
 
@@ -128,7 +129,7 @@ def _write_metadata(
     plan: RunPlan,
     schema: pa.Schema,
     manifest: dict[str, dict[str, Any]],
-    partial: bool,
+    is_partial: bool,
 ) -> None:
     catalogue, wip_folder = journal.catalogue_folder, journal.wip_folder
     produce_atomic(
@@ -141,17 +142,17 @@ def _write_metadata(
     write_atomic(catalogue / "partition_info.csv", partition_info, wip_folder)
     write_atomic(
         catalogue / MANIFEST,
-        to_json({"plan_digest": plan.digest, "partial": partial, "leaves": manifest}),
+        to_json({"plan_digest": plan.digest, "partial": is_partial, "leaves": manifest}),
         wip_folder,
     )
-    properties = _properties(plan, manifest, partial)
+    properties = _properties(plan, manifest, is_partial)
     text = "".join(f"{key}={value}\n" for key, value in properties.items()).encode()
     for name in _PROPERTIES_FILES:
         write_atomic(catalogue / name, text, wip_folder)
 
 
 def _properties(
-    plan: RunPlan, manifest: dict[str, dict[str, Any]], partial: bool
+    plan: RunPlan, manifest: dict[str, dict[str, Any]], is_partial: bool
 ) -> dict[str, object]:
     return {
         "obs_collection": "photoz",
@@ -173,5 +174,5 @@ def _properties(
         "engine_weights_digest": plan.weights_digest,
         "engine_network": plan.network,
         "engine_quantile_levels": " ".join(f"{level:g}" for level in plan.quantile_levels),
-        "engine_partial": str(partial).lower(),
+        "engine_partial": str(is_partial).lower(),
     }

@@ -61,6 +61,11 @@ def sort_rows(table: pa.Table) -> pa.Table:
     return table.sort_by([(name, "ascending") for name in SORT_COLUMNS])
 
 
+def concatenate_rows(tables: list[pa.Table], schema: pa.Schema) -> pa.Table:
+    """Rows of several bricks as one table; an empty one if there are none."""
+    return pa.concat_tables(tables) if tables else schema.empty_table()
+
+
 def write_fragments(
     table: pa.Table, order: int, folder: Path, wip_folder: Path
 ) -> dict[str, dict[str, int]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +35,10 @@ QUANTILE_COLUMN = "Z_PHOT_QUANTILES"
 FLAG_COLUMN = "Z_PHOT_FLAG"
 
 _BAND_COLUMNS = {"FLUX": "flux", "FLUX_IVAR": "flux_ivar", "MW_TRANSMISSION": "mw_transmission"}
+
+Rows: TypeAlias = pa.Table
+"""Catalogue rows in memory."""
+RowSchema: TypeAlias = pa.Schema
 
 Columns = Mapping[str, npt.NDArray[Any]]
 

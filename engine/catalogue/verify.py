@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -200,7 +201,7 @@ def _bad_posteriors(
         if row is not None:
             yield name, row, f"{columns[name][row]} is not finite"
     limits = ("Z_PHOT_L95", "Z_PHOT_L68", "Z_PHOT_MEDIAN", "Z_PHOT_U68", "Z_PHOT_U95")
-    for lower, upper in zip(limits[:-1], limits[1:], strict=True):
+    for lower, upper in pairwise(limits):
         row = first(columns[lower] > columns[upper])
         if row is not None:
             yield (

@@ -47,7 +47,7 @@ def test_nside(engine: Engine, mock_survey: Path, tmp_path: Path, nside: int) ->
             "--output",
             tmp_path / "run",
             expect=2,
-        )  # fmt: skip
+        )
     )
     assert str(nside) in line
     assert "power of two" in line
@@ -81,8 +81,9 @@ def test_options(
     (tmp_path / "blank.txt").write_text("# nothing\n\n")
     (tmp_path / "machine.toml").write_text('kind = "local"\nworker = 2\n')
     option, value = arguments[0], arguments[1].format(tmp=tmp_path)
-    text = engine("run", "--survey", mock_survey, option, value, "--output", tmp_path / "r",
-                  expect=2)  # fmt: skip
+    text = engine(
+        "run", "--survey", mock_survey, option, value, "--output", tmp_path / "r", expect=2
+    )
     assert words in one_line(text)
     assert not (tmp_path / "r").exists()
 
@@ -134,8 +135,9 @@ def test_weights_with_bands_that_do_not_fit(
     described = json.loads((weights / "weights.json").read_text())
     described["bands"] = ["u", "g", "r"]
     (weights / "weights.json").write_text(json.dumps(described))
-    text = engine("run", "--survey", mock_survey, "--weights", weights, "--output",
-                  tmp_path / "r", expect=2)  # fmt: skip
+    text = engine(
+        "run", "--survey", mock_survey, "--weights", weights, "--output", tmp_path / "r", expect=2
+    )
     assert "weights" in one_line(text)
 
 
@@ -175,8 +177,18 @@ def test_two_processes_on_one_run(engine: Engine, mock_survey: Path, run_copy: P
 
 def test_a_full_disk_keeps_what_is_done(engine: Engine, mock_survey: Path, tmp_path: Path) -> None:
     """The kernel refuses files over 200 kB, as a quota would; then the limit is lifted."""
-    command = [sys.executable, "-m", "engine", "run", "--survey", str(mock_survey),
-               "--output", str(tmp_path / "run"), "--workers", "0"]  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "engine",
+        "run",
+        "--survey",
+        str(mock_survey),
+        "--output",
+        str(tmp_path / "run"),
+        "--workers",
+        "0",
+    ]
 
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, resource.RLIM_INFINITY))

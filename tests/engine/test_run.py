@@ -168,8 +168,9 @@ def test_any_nside_gives_the_same_rows(
     engine: Engine, mock_survey: Path, tmp_path: Path, catalogue: Table, nside: int
 ) -> None:
     run = tmp_path / "run"
-    engine("run", "--survey", mock_survey, "--output", run, "--workers", 0,
-           "--healpix-nside", nside)  # fmt: skip
+    engine(
+        "run", "--survey", mock_survey, "--output", run, "--workers", 0, "--healpix-nside", nside
+    )
     rows = ds.dataset(run / "catalogue" / "dataset", format="parquet").to_table().to_pandas()
     assert sorted(rows["TARGETID"]) == sorted(catalogue["TARGETID"])
     assert "passed" in engine("verify", run / "catalogue")
@@ -191,7 +192,7 @@ def test_real_bricks_run_through_the_same_command(
             "--workers",
             0,
             "--json",
-        )  # fmt: skip
+        )
     )
     assert report["num_sources"] == 8
     rows = ds.dataset(tmp_path / "run/catalogue/dataset", format="parquet").to_table().to_pandas()

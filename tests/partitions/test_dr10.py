@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -195,11 +196,9 @@ def test_damaged_file_is_a_brick_error_that_names_it(
     brick = only_brick(survey_copy)
     path = survey_copy.brick_file(kind, brick.name, "z" if kind == "image" else None)
     damage(path)
+    read = partial(read_coadd, band="z") if kind == "image" else read_tractor
     with pytest.raises(BrickError, match=path.name):
-        if kind == "image":
-            read_coadd(survey_copy, brick, "z")
-        else:
-            read_tractor(survey_copy, brick)
+        read(survey_copy, brick)
 
 
 def test_missing_tractor_table_and_column(survey_copy: SurveyLayout) -> None:

@@ -15,9 +15,15 @@ from partitions.schema import ARRAY_SPECS
 from partitions.store import Arrays, StoreError, read_arrays, write_arrays
 
 SIZES = {
-    "band": 6, "optical_band": 4, "wise_band": 2, "feature": len(FEATURE_NAMES),
-    "y": 8, "x": 8, "wise_y": 4, "wise_x": 4,
-}  # fmt: skip
+    "band": 6,
+    "optical_band": 4,
+    "wise_band": 2,
+    "feature": len(FEATURE_NAMES),
+    "y": 8,
+    "x": 8,
+    "wise_y": 4,
+    "wise_x": 4,
+}
 
 
 def random_arrays(num_sources: int, seed: int = 0) -> Arrays:

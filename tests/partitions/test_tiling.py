@@ -19,8 +19,10 @@ def brick(ra: float, dec: float, width: float = 0.25, name: str = "") -> Brick:
 
 positions = st.lists(
     st.tuples(st.floats(0, 360, exclude_max=True), st.floats(-80, 80)),
-    min_size=1, max_size=40, unique=True,
-)  # fmt: skip
+    min_size=1,
+    max_size=40,
+    unique=True,
+)
 
 
 @given(positions, st.integers(0, 8))
