@@ -29,7 +29,6 @@ from engine.plan import (
     plan_from_json,
     plan_to_json,
     refuse_other_plan,
-    with_survey_files_of,
 )
 from partitions.healpix import Pixel
 
@@ -96,11 +95,10 @@ class Journal:
                 )
         if retry_quarantined and quarantined:
             self._forget_quarantined(plan)
-        current = with_survey_files_of(old, plan)
-        if current != old:
-            write_atomic(self.plan_path, to_json(plan_to_json(current)))
+        if plan != old:  # The same work, but survey or weights moved, or a bad brick was mended.
+            write_atomic(self.plan_path, to_json(plan_to_json(plan)))
         self._sweep()
-        return current
+        return plan
 
     def _create(self, plan: RunPlan) -> None:
         # What a first attempt may have left that was killed before its plan was written.

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -273,8 +273,3 @@ def refuse_other_plan(old: RunPlan, new: RunPlan, where: Path) -> None:
                 f"{where}: its plan has {planned_before.brick} where the survey now has "
                 f"{planned_now.brick}; {advice}"
             )
-
-
-def with_survey_files_of(old: RunPlan, new: RunPlan) -> RunPlan:
-    """The old plan with the new one's file states and survey path."""
-    return replace(old, survey=new.survey, partitions=new.partitions)

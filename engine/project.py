@@ -14,14 +14,16 @@ from partitions.dr10 import read_coadd_shape
 from partitions.photometry import FEATURE_NAMES
 from partitions.schema import BANDS, OPTICAL_BANDS, WISE_BANDS, StampSize
 
-# Measured with benchmarks/throughput.py on two cores of an x86-64 server; see benchmarks/results.
-_DECODE_S_PER_MEGAPIXEL = 0.035
-_BUILD_S_PER_SOURCE = 0.0005
-_PROCESS_BYTES = 700e6
+# Measured with benchmarks/throughput.py on one core of an x86-64 server; see benchmarks/results.
+_SECONDS_PER_MEGAPIXEL = 0.032
+"""Reading, decompressing and masking one band of one brick."""
+_SECONDS_PER_ROW = 1e-4
+"""Stamps, features and Zarr, the network left out."""
+_PROCESS_BYTES = 450e6
 """An idle worker: Python with torch, astropy, zarr and pyarrow loaded."""
 _BYTES_PER_PIXEL = 24
 """Working memory for one decoded band: file, float32 image, masks, float16 copy, counts."""
-_CATALOGUE_BYTES_PER_ROW = 260
+_CATALOGUE_BYTES_PER_ROW = 200
 """Parquet, measured on mock rows; fragments and leaves are both kept."""
 
 
@@ -58,8 +60,8 @@ def project(plan: RunPlan, predictor: Predictor | None = None) -> Projection:
         default=0,
     )
     rate = measure_network(predictor, plan.stamp_size) if predictor is not None else 0.0
-    seconds = num_images * height * width / 1e6 * _DECODE_S_PER_MEGAPIXEL
-    seconds += plan.num_rows * _BUILD_S_PER_SOURCE
+    seconds = num_images * height * width / 1e6 * _SECONDS_PER_MEGAPIXEL
+    seconds += plan.num_rows * _SECONDS_PER_ROW
     if rate:
         seconds += plan.num_rows / rate
     return Projection(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import pytest
 
 from model.dataset import TrainingSet
 from model.network import CompactConfig
+from model.predict import cpu_threads
 from model.train import TrainConfig, train
 from model.weights import Weights
 from partitions.photometry import photometric_features
@@ -70,6 +71,13 @@ def make_arrays(num_sources: int, seed: int = 0, optical_px: int = 32, wise_px: 
 def training_set(arrays: Arrays, optical_px: int = 32, wise_px: int = 8) -> TrainingSet:
     """All rows of the arrays."""
     return TrainingSet.from_arrays(arrays, arrays["z_true"], optical_px, wise_px)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """One torch thread: for tiny networks more only wait for each other on a busy machine."""
+    with cpu_threads(1):
+        yield
 
 
 @pytest.fixture(scope="session")

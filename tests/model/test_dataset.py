@@ -20,6 +20,7 @@ from model.dataset import (
     split_by_sky,
     to_inputs,
 )
+from partitions.healpix import radec_to_pixel
 from partitions.photometry import FEATURE_NAMES
 from partitions.schema import BANDS
 
@@ -85,7 +86,7 @@ def test_wrong_shapes_are_refused(
 def test_missing_arrays_are_named(arrays_of: Any) -> None:
     arrays = arrays_of(3)
     del arrays["wise"], arrays["coverage"]
-    with pytest.raises(ValueError, match="lack .*wise.*coverage"):
+    with pytest.raises(ValueError, match=r"lack .*wise.*coverage"):
         check_arrays(arrays, 32, 8)
 
 
@@ -132,8 +133,6 @@ def test_dropping_equals_what_the_arrays_store_for_a_missing_band(arrays_of: Any
 @given(seed=st.integers(0, 50), order=st.integers(6, 10))
 @settings(max_examples=30)
 def test_split_takes_every_row_once_and_no_cell_twice(seed: int, order: int) -> None:
-    from partitions.healpix import radec_to_pixel
-
     rng = np.random.default_rng(seed)
     ra, dec = rng.uniform(0, 5, 800), rng.uniform(-3, 3, 800)
     split = split_by_sky(ra, dec, seed, order=order)

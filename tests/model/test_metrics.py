@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import reduce
+from itertools import pairwise
 from operator import add
 
 import numpy as np
@@ -46,10 +47,7 @@ def test_nan_is_refused_not_skipped() -> None:
 def test_merged_parts_equal_the_whole(sizes: list[int], seed: int) -> None:
     z_phot, z_spec = sample(sum(sizes), seed)
     cuts = np.cumsum([0, *sizes])
-    parts = [
-        PointMetrics.of(z_phot[a:b], z_spec[a:b])
-        for a, b in zip(cuts[:-1], cuts[1:], strict=True)
-    ]
+    parts = [PointMetrics.of(z_phot[a:b], z_spec[a:b]) for a, b in pairwise(cuts)]
     whole = PointMetrics.of(z_phot, z_spec)
     assert reduce(add, parts, PointMetrics.zero()) == whole
     assert reduce(add, reversed(parts)) == whole
@@ -100,9 +98,7 @@ def test_intervals_and_pit_are_counted() -> None:
     pit = metrics.pit(pdf, GRID, truth)
     report = PointMetrics.of(summary["median"], truth, summary, pit)
     values = report.report()
-    assert values["coverage_68"] == metrics.interval_coverage(
-        summary["l68"], summary["u68"], truth
-    )
+    assert values["coverage_68"] == metrics.interval_coverage(summary["l68"], summary["u68"], truth)
     assert values["coverage_68"] == pytest.approx(0.68, abs=0.03)
     assert values["coverage_95"] == pytest.approx(0.95, abs=0.02)
     assert report.pit_counts.sum() == 2000

@@ -227,7 +227,7 @@ def test_bad_configurations_are_refused(values: dict[str, object], message: str)
 def test_wrong_stamp_size_is_refused() -> None:
     network = build_network(CompactConfig())
     inputs = random_inputs(CompactConfig(optical_px=64), 1)
-    with pytest.raises(ValueError, match="64, 64.* 32 x 32"):
+    with pytest.raises(ValueError, match=r"64, 64.* 32 x 32"):
         network(inputs)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -79,7 +80,7 @@ def test_order_and_finiteness_for_any_pdf(pdf: np.ndarray, log: bool) -> None:
         assert np.isfinite(values).all(), name
     assert (np.diff(summary["quantiles"], axis=1) >= 0).all()
     chain = [summary[name] for name in ("l95", "l68", "median", "u68", "u95")]
-    assert all((a <= b).all() for a, b in zip(chain[:-1], chain[1:], strict=True))
+    assert all((a <= b).all() for a, b in pairwise(chain))
     assert ((summary["odds"] >= 0) & (summary["odds"] <= 1)).all()
     bounds = np.float32(grid.edges[0]), np.float32(grid.edges[-1])
     for name in ("mean", "median", "mode", "l95", "u95"):

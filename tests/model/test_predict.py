@@ -49,9 +49,7 @@ def test_prediction_is_a_posterior(whole: Prediction, tiny_weights: Weights) -> 
     assert whole.summary["quantiles"].shape == (50, len(tiny_weights.quantile_levels))
 
 
-def test_prediction_follows_the_redshift(
-    whole: Prediction, arrays: dict[str, np.ndarray]
-) -> None:
+def test_prediction_follows_the_redshift(whole: Prediction, arrays: dict[str, np.ndarray]) -> None:
     assert np.corrcoef(whole.summary["median"], arrays["z_true"])[0, 1] > 0.8
 
 
@@ -135,6 +133,16 @@ def test_rows_outside_the_training_range_are_flagged(
     assert set(quality.tolist()) <= {0, OUTSIDE}
     unchanged = Predictor(tiny_weights).predict(rows_of(arrays, slice(0, 6))).quality
     assert not unchanged.all()
+
+
+def test_temperature_flattens_the_posterior(
+    tiny_weights: Weights, arrays: dict[str, np.ndarray], whole: Prediction
+) -> None:
+    doubled = replace(tiny_weights, temperature=2 * tiny_weights.temperature)
+    found = Predictor(doubled, batch_size=32).predict(arrays, with_pdf=True).pdf
+    assert whole.pdf is not None
+    flatter = np.sqrt(whole.pdf.astype(np.float64))
+    assert np.allclose(found, flatter / flatter.sum(axis=1, keepdims=True), atol=1e-5)
 
 
 def test_a_row_without_photometry_gets_the_prior(

@@ -11,7 +11,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.dataset import Split, TrainingSet, to_inputs
+from model.calibrate import cross_entropy
+from model.dataset import Split, TrainingSet, drop_bands, to_inputs
 from model.network import CompactConfig, Wei2025Config
 from model.predict import Predictor
 from model.train import (
@@ -117,6 +118,10 @@ def test_the_best_epoch_is_kept_and_patience_stops(
     best = min(logs, key=lambda log: log.validation_nll).epoch
     assert logs[-1].epoch == best + 2
     assert weights.provenance["best_epoch"] == best
+    held_out = noise.take(split_rows(noise, settings).validation)
+    logits = Predictor(weights, batch_size=len(held_out)).logits(held_out.arrays, slice(None))
+    nll = cross_entropy(logits, weights.grid.bin_of(held_out.z_true))
+    assert nll == pytest.approx(logs[best - 1].validation_nll, abs=1e-5)
 
 
 def replace_z(train_set: TrainingSet, z: np.ndarray) -> TrainingSet:
@@ -248,8 +253,6 @@ def test_band_dropout_makes_missing_bands_survivable(
         settings = replace(quick, epochs=10, band_dropout=band_dropout, average_decay=0.9)
         weights = train(tiny_set, settings, small_network)
         inputs = to_inputs(tiny_set.arrays, slice(None), 32, 8)
-        from model.dataset import drop_bands
-
         keep = torch.ones(len(tiny_set), 6, dtype=torch.bool)
         keep[:, 2] = False
         arrays = {name: value.numpy() for name, value in drop_bands(inputs, keep).items()}

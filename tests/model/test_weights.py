@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import torch
 
+from model.dataset import Standardisation
 from model.network import Wei2025Config, build_network
 from model.posterior import RedshiftGrid
-from model.dataset import Standardisation
 from model.weights import (
     JSON_FILE,
     TENSORS_FILE,
@@ -102,7 +102,7 @@ def test_one_damaged_byte_is_found(saved: Path, name: str, position: float) -> N
     content = bytearray((saved / name).read_bytes())
     content[int(position * len(content))] ^= 1
     (saved / name).write_bytes(content)
-    with pytest.raises(WeightsError, match="damaged|unknown fields"):
+    with pytest.raises(WeightsError, match=r"damaged|unknown fields"):
         load_weights(saved)
 
 

@@ -1,0 +1,79 @@
+"""`engine train` end to end on a small survey, and its errors."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.coordinates import SkyCoord
+from astropy.table import Table
+
+from engine.fit import collect_training_rows
+from model.weights import load_weights
+from partitions.dr10 import open_survey, read_bricks
+from partitions.schema import StampSize
+from partitions.truth import read_truth
+
+Engine = Callable[..., str]
+
+
+def test_rows_are_the_galaxies_and_quasars_with_their_own_redshift(mock_survey: Path) -> None:
+    layout = open_survey(mock_survey)
+    truth = read_truth(layout.truth_table)
+    bricks = list(read_bricks(layout).values())
+    collected = collect_training_rows(layout, bricks, truth, StampSize(32, 8))
+    table = Table.read(layout.truth_table)
+    wanted = table[table["SPECTYPE"] != "STAR"]
+    assert collected.num_matched == collected.num_truth == len(wanted) > 300
+    # The truth table holds true positions, the catalogue measured ones: match them on the sky.
+    rows = collected.rows
+    measured = SkyCoord(rows.ra_deg, rows.dec_deg, unit="deg")
+    nearest, separation, _ = measured.match_to_catalog_sky(
+        SkyCoord(wanted["RA"], wanted["DEC"], unit="deg")
+    )
+    close = separation.arcsec < 0.5
+    assert close.mean() > 0.95
+    assert np.mean(rows.z_true[close] == wanted["Z"][nearest[close]]) > 0.98  # less for blends
+
+
+def test_train_command_writes_weights_that_run(
+    engine: Engine, mock_survey: Path, tmp_path: Path
+) -> None:
+    weights = tmp_path / "weights"
+    report = json.loads(
+        engine("train", "--survey", mock_survey, "--output", weights, "--epochs", 2, "--json")
+    )
+    loaded = load_weights(weights)
+    assert report["digest"] == loaded.digest
+    rows = loaded.provenance["rows"]
+    assert rows["train"] > rows["validation"] > 0
+    assert rows["test"] > 0
+    assert np.isfinite(report["sigma_nmad"])
+    run = tmp_path / "run"
+    engine("run", "--survey", mock_survey, "--weights", weights, "--output", run, "--workers", 0)
+    assert "passed" in engine("verify", run / "catalogue")
+    properties = (run / "catalogue" / "hats.properties").read_text()
+    assert f"engine_weights_digest={loaded.digest}" in properties
+
+
+@pytest.mark.parametrize("change", ["no file", "no column", "other sources"])
+def test_truth_that_cannot_be_used(
+    engine: Engine, mock_survey: Path, tmp_path: Path, change: str
+) -> None:
+    truth = tmp_path / "truth.fits"
+    table = Table.read(mock_survey / "truth.fits")
+    words = {"no file": "cannot be read", "no column": "'z' missing", "other sources": "none of"}
+    if change == "no column":
+        table.remove_column("Z")
+    elif change == "other sources":
+        table["BRICKID"] = 5
+    if change != "no file":
+        table.write(truth)
+    text = engine(
+        "train", "--survey", mock_survey, "--truth", truth, "--output", tmp_path / "w", expect=2
+    )
+    assert words[change] in text
+    assert not (tmp_path / "w").exists()
