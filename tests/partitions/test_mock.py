@@ -167,7 +167,8 @@ def test_galaxy_colours_move_with_the_4000_angstrom_break() -> None:
     none = np.zeros(3)
     colours = magnitude(galaxy_maggies(z, old, none, none, none) * 1e9)
     g_r, r_i = colours[:, 0] - colours[:, 1], colours[:, 1] - colours[:, 2]
-    assert 0.7 < g_r[0] < 1.1 and 1.5 < g_r[1] < 2.0
+    assert 0.7 < g_r[0] < 1.1
+    assert 1.5 < g_r[1] < 2.0
     assert r_i[2] > 0.9 > r_i[1]
     # [O II] at 3727 A is in i at z = 1.0 and nowhere else but z's red edge.
     ones = np.ones(1)
@@ -175,7 +176,8 @@ def test_galaxy_colours_move_with_the_4000_angstrom_break() -> None:
         galaxy_maggies(ones, old[:1], ones * 0, ones * ew, ones * 0)[0] for ew in (50.0, 0.0)
     )
     gain = lit / dark
-    assert gain[2] > 1.03 and gain[0] == pytest.approx(1, abs=5e-3)
+    assert gain[2] > 1.03
+    assert gain[0] == pytest.approx(1, abs=5e-3)
     assert gain[4] == pytest.approx(1, abs=1e-3)
 
 
@@ -267,7 +269,8 @@ def test_same_seed_same_bytes_for_any_number_of_workers(tmp_path: Path) -> None:
             {str(p.relative_to(root)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
         )
     assert digests[0] == digests[1]
-    assert "mock.json" in digests[0] and not any(name.endswith(".tmp") for name in digests[0])
+    assert "mock.json" in digests[0]
+    assert not any(name.endswith(".tmp") for name in digests[0])
 
 
 def test_an_existing_survey_is_kept_and_another_one_refused(survey: Path) -> None:
@@ -323,7 +326,8 @@ def test_images_look_like_the_survey_files(survey: Path) -> None:
             "nanomaggy",
             22.5,
         )
-        assert header["BRICK_I"] and image.dtype.itemsize == 4
+        assert header["BRICK_I"]
+        assert image.dtype.itemsize == 4
     invvar = fits.getdata(layout.brick_file("invvar", name, "g"), 1)
     nexp = fits.getdata(layout.brick_file("nexp", name, "g"), 1)
     psfsize = fits.getdata(layout.brick_file("psfsize", name, "g"), 1)
@@ -342,7 +346,8 @@ def test_images_look_like_the_survey_files(survey: Path) -> None:
         header = hdus[1].header
         side = int(1000 * 0.262 / 2.75)
         assert hdus[1].data.shape == (side, side)
-        assert header["MAGSYS"] == "Vega" and "BUNIT" not in header
+        assert header["MAGSYS"] == "Vega"
+        assert "BUNIT" not in header
         assert header["CRPIX1"] == (side + 1) / 2
 
 
@@ -355,7 +360,8 @@ def test_special_bricks_and_rows_are_there(survey: Path) -> None:
     rows = [t for t in tables if len(t)]
     assert any((~t["brick_primary"]).any() for t in rows)
     types = {v for t in rows for v in np.char.encode(np.asarray(t["type"]).astype(str))}
-    assert types <= TYPES and {b"PSF", b"REX", b"EXP", b"DUP"} <= types
+    assert types <= TYPES
+    assert {b"PSF", b"REX", b"EXP", b"DUP"} <= types
     for t, plan in zip(tables, plans, strict=True):
         np.testing.assert_array_equal(t["objid"], np.arange(len(t)))
         np.testing.assert_array_equal(
@@ -368,10 +374,12 @@ def test_special_bricks_and_rows_are_there(survey: Path) -> None:
         for band in OPTICAL_BANDS:
             assert np.all(t[f"flux_{band}"][duplicate] == 0)
             if band not in plan.bands:
-                assert not t[f"flux_ivar_{band}"].any() and not t[f"apflux_{band}"].any()
+                assert not t[f"flux_ivar_{band}"].any()
+                assert not t[f"apflux_{band}"].any()
                 assert not t[f"nobs_{band}"].any()
         if len(t):
-            assert t["apflux_g"].shape[1] == 8 and t["apflux_w1"].shape[1] == 5
+            assert t["apflux_g"].shape[1] == 8
+            assert t["apflux_w1"].shape[1] == 5
             maskbits = fits.getdata(
                 layout_of(survey).brick_file("maskbits", plan.place.brick.name), 1
             )
@@ -389,7 +397,8 @@ def test_each_source_is_primary_once(survey: Path) -> None:
     separation = np.hypot(
         (rows["ra"] - truth["RA"]) * np.cos(np.radians(truth["DEC"])), rows["dec"] - truth["DEC"]
     )
-    assert np.median(separation) * 3600 < 0.1 and separation.max() * 3600 < 2
+    assert np.median(separation) * 3600 < 0.1
+    assert separation.max() * 3600 < 2
     primary = sum(
         int((t["brick_primary"] & (t["type"] != "DUP")).sum()) for t in tractor_tables(survey)
     )
@@ -403,7 +412,8 @@ def test_brick_tables(survey: Path) -> None:
     assert grid.names[:3] == ["BRICKNAME", "BRICKID", "BRICKQ"]
     np.testing.assert_array_equal(grid["BRICKID"], release["brickid"])
     assert list(grid["BRICKNAME"]) == list(release["brickname"])
-    assert release["nexphist_g"].shape == (4, 11) and release["nobjs"].min() == 0
+    assert release["nexphist_g"].shape == (4, 11)
+    assert release["nobjs"].min() == 0
     types = sum(release[n] for n in ("npsf", "nrex", "nexp", "ndev", "nser", "ndup"))
     np.testing.assert_array_equal(types, release["nobjs"])
     assert (release["nexp_i"] == 0).sum() == 1
@@ -428,11 +438,14 @@ def test_depth_density_and_psf_are_those_of_the_survey(survey: Path) -> None:
     density = len(truth) / (pixels * (0.262 / 3600) ** 2)
     assert 0.70 < density / SMALL.density_per_deg2 < 1.05
     share = {c: float((truth["CLASS"] == c).mean()) for c in ("BGS", "LRG", "ELG", "QSO", "STAR")}
-    assert share["ELG"] > 0.3 and min(share.values()) > 0.02
+    assert share["ELG"] > 0.3
+    assert min(share.values()) > 0.02
     galaxy = truth["SPECTYPE"] == "GALAXY"
-    assert np.all(truth["Z"][truth["SPECTYPE"] == "STAR"] == 0) and truth["Z"][galaxy].min() > 0
+    assert np.all(truth["Z"][truth["SPECTYPE"] == "STAR"] == 0)
+    assert truth["Z"][galaxy].min() > 0
     elg = truth["Z"][truth["CLASS"] == "ELG"]
-    assert 0.59 < elg.min() and elg.max() < 1.66
+    assert elg.min() > 0.59
+    assert elg.max() < 1.66
 
 
 def test_fluxes_are_unbiased_and_their_errors_honest(survey: Path) -> None:
@@ -471,12 +484,14 @@ def test_aperture_columns_and_dchisq_make_sense(survey: Path) -> None:
     assert np.all(chosen > 0)
     extended = index > 0
     assert np.all(chosen[extended] >= rows["dchisq"][extended, 0])
-    assert np.all(rows["shape_r"][extended] > 0) and not rows["shape_r"][~extended].any()
+    assert np.all(rows["shape_r"][extended] > 0)
+    assert not rows["shape_r"][~extended].any()
 
 
 def test_extinction_columns(survey: Path) -> None:
     rows, _ = matched(survey)
-    assert 0.009 < rows["ebv"].min() and rows["ebv"].max() < 0.151
+    assert rows["ebv"].min() > 0.009
+    assert rows["ebv"].max() < 0.151
     for band in BANDS:
         expected = 10 ** (-0.4 * EXTINCTION_COEFFICIENT[band] * rows["ebv"].astype(float))
         np.testing.assert_allclose(rows[f"mw_transmission_{band.lower()}"], expected, rtol=1e-5)
@@ -485,5 +500,6 @@ def test_extinction_columns(survey: Path) -> None:
 def test_templates_are_small_and_complete() -> None:
     templates = load_templates()
     assert templates.galaxy_maggies.shape == (5, 5, 201, 6)
-    assert np.all(templates.galaxy_maggies > 0) and np.all(templates.qso_maggies[:, :200] > 0)
+    assert np.all(templates.galaxy_maggies > 0)
+    assert np.all(templates.qso_maggies[:, :200] > 0)
     np.testing.assert_allclose(templates.wise_weights.sum(axis=1), 1.0, rtol=1e-5)
