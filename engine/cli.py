@@ -120,6 +120,11 @@ def _survey_options(command: Command) -> Command:
             help="Folder of trained weights.  [default: the packaged `compact` network]",
         ),
         click.option(
+            "--batch-size",
+            type=click.IntRange(min=1),
+            help="Sources in one batch of the network.  [default: what suits a CPU]",
+        ),
+        click.option(
             "--output",
             type=click.Path(path_type=Path),
             help="Run directory.  [default: photoz-run-<survey>-nside<N>]",
@@ -155,6 +160,7 @@ def run(
     region: str | None,
     bricks_file: Path | None,
     weights: Path | None,
+    batch_size: int | None,
     output: Path | None,
     workers: int | None,
     machine: Path | None,
@@ -172,7 +178,7 @@ def run(
       engine run --survey dr10 --region 149.5,150.7,1.6,2.8 --output cosmos
     """
     profile = _machine_profile(machine, workers)
-    config = _run_config(survey, nside, region, bricks_file, weights, output, as_json)
+    config = _run_config(survey, nside, region, bricks_file, weights, batch_size, output, as_json)
     begin = time.monotonic()  # The mock survey's making is no part of the run.
     plan = make_plan(config)
     if machine is None and workers is None and plan.num_rows < _SMALL_RUN_ROWS:
@@ -210,6 +216,7 @@ def _run_config(
     region: str | None,
     bricks_file: Path | None,
     weights: Path | None,
+    batch_size: int | None,
     output: Path | None,
     as_json: bool,
 ) -> RunConfig:
@@ -230,7 +237,7 @@ def _run_config(
         _make_mock(survey, MockConfig.demo(seed=_DEMO_SEED), as_json, None)
     if output is None:
         output = Path(f"photoz-run-{survey.resolve().name}-nside{nside}")
-    return RunConfig(survey, output, nside, weights_path, box, names)
+    return RunConfig(survey, output, nside, weights_path, box, names, batch_size)
 
 
 def _machine_profile(machine: Path | None, workers: int | None) -> MachineProfile | None:
@@ -358,6 +365,7 @@ def plan(
     region: str | None,
     bricks_file: Path | None,
     weights: Path | None,
+    batch_size: int | None,
     output: Path | None,
     as_json: bool,
 ) -> None:
@@ -369,9 +377,9 @@ def plan(
     \b
     Example: engine plan --survey dr10 --region 149.5,150.7,1.6,2.8
     """
-    config = _run_config(survey, nside, region, bricks_file, weights, output, as_json)
+    config = _run_config(survey, nside, region, bricks_file, weights, batch_size, output, as_json)
     made = make_plan(config)
-    predictor = Predictor(load_weights(config.weights), batch_size=config.batch_size)
+    predictor = Predictor(load_weights(config.weights), batch_size=made.batch_size)
     projection = project(made, predictor)
     if as_json:
         click.echo(json.dumps({"digest": made.digest, **asdict(projection)}))
@@ -639,7 +647,12 @@ def train(
         f"{collected.num_matched:,} of {collected.num_truth:,} known redshifts matched; "
         f"{len(collected.quarantined)} bricks quarantined",
     )
-    weights = fit_network(collected.rows, config, network_config, None if as_json else _echo_epoch)
+    try:
+        weights = fit_network(
+            collected.rows, config, network_config, None if as_json else _echo_epoch
+        )
+    except ValueError as error:  # Too few rows or patches of sky to split.
+        raise UserError(f"train on {collected.num_matched:,} rows: {error}") from None
     weights.save(output)
     validation = weights.provenance["validation"]
     if as_json:

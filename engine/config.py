@@ -31,8 +31,9 @@ class RunConfig:
     """Only bricks that overlap this box."""
     brick_names: tuple[str, ...] | None = None
     """Only these bricks."""
-    batch_size: int = 256
-    """Sources in one batch of the network; the last batch of a brick is padded to it."""
+    batch_size: int | None = None
+    """Sources in one batch of the network, None for the network's own; the last batch of a brick
+    is padded to it. Part of the plan, because the last digits of a posterior depend on it."""
 
 
 def parse_region(text: str) -> SkyBox:

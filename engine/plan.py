@@ -128,7 +128,7 @@ def make_plan(config: RunConfig) -> RunPlan:
         network=weights.network_config.name,
         quantile_levels=weights.quantile_levels,
         stamp_size=weights.stamp_size,
-        batch_size=config.batch_size,
+        batch_size=config.batch_size or weights.network_config.cpu_batch_size,
         partitions=partitions,
     )
 

@@ -114,6 +114,11 @@ class CompactConfig:
     name: Literal["compact"] = "compact"
     """Which network this configures."""
 
+    @property
+    def cpu_batch_size(self) -> int:
+        """Rows per forward pass that ran fastest on a CPU: their activations stay in its cache."""
+        return 128
+
     def __post_init__(self) -> None:
         _check_modality(self.modality)
         shrink = 2 ** len(self.optical_channels)
@@ -148,6 +153,11 @@ class Wei2025Config:
     three convolutions and never uses its own."""
     name: Literal["wei2025"] = "wei2025"
     """Which network this configures."""
+
+    @property
+    def cpu_batch_size(self) -> int:
+        """Rows per forward pass on a CPU: 14.6 MB of activations a row leave the cache early."""
+        return 16
 
     def __post_init__(self) -> None:
         _check_modality(self.modality)

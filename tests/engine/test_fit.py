@@ -77,3 +77,10 @@ def test_truth_that_cannot_be_used(
     )
     assert words[change] in text
     assert not (tmp_path / "w").exists()
+
+
+def test_too_little_sky_to_split(engine: Engine, tmp_path: Path) -> None:
+    survey = tmp_path / "survey"
+    engine("mock", survey, "--seed", 5, "--fields", 1, "--image-size", 300, "--workers", 1)
+    text = engine("train", "--survey", survey, "--output", tmp_path / "w", expect=2)
+    assert "patches of sky for 3 parts" in text
