@@ -118,7 +118,8 @@ def judge(predictions: dict[str, Redshifts], rows: TrainingSet) -> dict[str, Any
 @click.option("--survey", type=click.Path(path_type=Path), required=True)
 @click.option("--weights", "weights_path", type=click.Path(path_type=Path))
 @click.option("--trees", default=200, show_default=True)
-def main(survey: Path, weights_path: Path | None, trees: int) -> None:
+@click.option("--images-alone", is_flag=True, help="Also train on images alone (as long again).")
+def main(survey: Path, weights_path: Path | None, trees: int, images_alone: bool) -> None:
     """Fit the rivals, predict, compare, record."""
     weights = load_weights(weights_path or default_weights_path())
     config = train_config(weights)
@@ -147,7 +148,7 @@ def main(survey: Path, weights_path: Path | None, trees: int) -> None:
 
     network_config = weights.network_config
     assert isinstance(network_config, CompactConfig)
-    for modality in ("photometry", "images"):
+    for modality in ("photometry", "images") if images_alone else ("photometry",):
         print(f"training the same network on {modality} alone ...", flush=True)
         begin = time.perf_counter()
         alone = train(rows, config, replace(network_config, modality=modality), show, split)

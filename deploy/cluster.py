@@ -46,7 +46,8 @@ def open_cluster(profile: MachineProfile) -> Iterator[Client]:
             dashboard_address=None,
             memory_limit=profile.memory_limit,
             local_directory=scratch,
-            silence_logs=logging.ERROR,
+            # What a partition raises is raised again here, in one line; workers need not print it.
+            silence_logs=logging.CRITICAL,
         ) as cluster,
         Client(cluster) as client,
     ):

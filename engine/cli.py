@@ -12,6 +12,7 @@ import os
 import shlex
 import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -22,12 +23,12 @@ import click
 
 from deploy.cluster import open_cluster
 from deploy.profiles import MachineProfile, ProfileError, read_profile
-from engine.catalogue.finish import finish_catalogue
+from engine.catalogue.finish import finish_catalogue, withdraw_catalogue
 from engine.catalogue.verify import verify_catalogue
 from engine.config import RunConfig, UserError, parse_region, read_brick_list
 from engine.fit import collect_training_rows
 from engine.infer import PartitionTask, make_task
-from engine.journal import Journal, Receipt
+from engine.journal import QUARANTINE_LIST, Journal, Receipt
 from engine.picture import draw_stamps
 from engine.plan import RunPlan, make_plan
 from engine.progress import Progress
@@ -42,9 +43,10 @@ from model.weights import WeightsError, default_weights_path, load_weights
 from partitions.bricks import BrickError, SurveyError
 from partitions.build import build_brick_arrays
 from partitions.dr10 import open_survey, read_bricks
+from partitions.healpix import nside_to_order
 from partitions.mock import MockConfig, write_mock_survey
 from partitions.schema import StampSize
-from partitions.store import StoreError, read_arrays
+from partitions.store import read_arrays
 from partitions.tiling import select_bricks
 from partitions.truth import read_truth
 
@@ -57,6 +59,9 @@ _OUTPUT_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EA
 
 # Below this, workers take longer to start than they save.
 _SMALL_RUN_ROWS = 20_000
+
+# Quarantined bricks named on the terminal; the file in the run directory has all.
+_MAX_LISTED = 10
 
 _DEMO_SURVEY = Path("mock-survey")
 _DEMO_SEED = 2026
@@ -189,15 +194,18 @@ def run(
         remaining = journal.remaining(plan)
         finished = run_status(journal, plan).finished
         if remaining:
-            _check_free_space(
-                plan, journal, remaining_fraction=len(remaining) / len(plan.partitions)
-            )
+            withdraw_catalogue(journal.catalogue_folder)
+            _check_free_space(plan, journal, len(remaining) / len(plan.partitions), keep_arrays)
+        if keep_arrays and len(remaining) < len(plan.partitions):
+            num_done = len(plan.partitions) - len(remaining)
+            _say(as_json, f"--keep-arrays: {num_done} partitions are done, theirs were not kept")
         tasks = [make_task(plan, partition, journal, keep_arrays) for partition in remaining]
         num_before = run_status(journal, plan).num_sources
         _say(as_json, _resume_line(plan, len(remaining), config.output))
         given_up = _run_partitions(tasks, profile, as_json)
         if not given_up and (remaining or not finished):
             _finish(journal, plan, as_json)
+        journal.list_quarantined(plan)
         status = run_status(journal, plan)
     elapsed_s = time.monotonic() - begin
     report = _run_report(plan, journal, status, elapsed_s, status.num_sources - num_before)
@@ -222,22 +230,40 @@ def _run_config(
 ) -> RunConfig:
     """Settings from options; makes the mock survey if none was named."""
     # Everything that can be refused is looked at before minutes are spent on a mock survey.
-    if nside < 1 or nside & (nside - 1):
-        raise UserError(
-            f"--healpix-nside {nside}: is no power of two; try "
-            f"{1 << max(nside, 1).bit_length() - 1} or {1 << max(nside, 1).bit_length()}"
-        )
+    try:
+        nside_to_order(nside)
+    except ValueError as error:
+        raise UserError(f"--healpix-nside: {error}") from None
     box = parse_region(region) if region is not None else None
     names = read_brick_list(bricks_file) if bricks_file is not None else None
     weights_path = weights if weights is not None else default_weights_path()
     load_weights(weights_path)
+    if output is None:
+        output = Path(f"photoz-run-{(survey or _DEMO_SURVEY).resolve().name}-nside{nside}")
     if survey is None:
+        _check_folder("--output", output.parent)
         survey = _DEMO_SURVEY
         _say(as_json, f"No survey was named (--survey): using the embedded mock survey, {survey}/")
         _make_mock(survey, MockConfig.demo(seed=_DEMO_SEED), as_json, None)
-    if output is None:
-        output = Path(f"photoz-run-{survey.resolve().name}-nside{nside}")
     return RunConfig(survey, output, nside, weights_path, box, names, batch_size)
+
+
+def _check_folder(option: str, folder: Path) -> None:
+    """Make a folder and try to write into it, before work is spent that would be lost.
+
+    Raises
+    ------
+    UserError
+        If it cannot be made or written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"{option} {folder}: cannot be written ({error.strerror}); choose another"
+        ) from None
 
 
 def _machine_profile(machine: Path | None, workers: int | None) -> MachineProfile | None:
@@ -251,9 +277,13 @@ def _machine_profile(machine: Path | None, workers: int | None) -> MachineProfil
     return MachineProfile(workers=workers) if workers else None
 
 
-def _check_free_space(plan: RunPlan, journal: Journal, remaining_fraction: float) -> None:
+def _check_free_space(
+    plan: RunPlan, journal: Journal, remaining_fraction: float, keep_arrays: bool
+) -> None:
     """Refuse early if the output cannot fit."""
-    needed = int(project(plan).output_bytes * remaining_fraction)
+    projection = project(plan)
+    total = projection.output_bytes + (projection.arrays_bytes if keep_arrays else 0)
+    needed = int(total * remaining_fraction)
     free = shutil.disk_usage(journal.folder).free
     if free < needed:
         raise UserError(
@@ -305,16 +335,19 @@ def _run_report(
     plan: RunPlan, journal: Journal, status: RunStatus, elapsed_s: float, num_new: int
 ) -> dict[str, Any]:
     """What a run came to, as JSON-ready data."""
-    truth = plan.survey.truth_table
-    known = (
-        accuracy(journal.catalogue_folder, truth) if status.finished and truth.exists() else None
-    )
+    known, problem = None, None
+    if status.finished and plan.survey.truth_table.exists():
+        try:
+            known = accuracy(journal.catalogue_folder, plan.survey.truth_table)
+        except (SurveyError, ValueError) as error:  # It is the user's file, not the run's.
+            problem = str(error)
     return {
         **asdict(status),
         "elapsed_s": elapsed_s,
         "num_new_sources": num_new,
         "catalogue": str(journal.catalogue_folder) if status.finished else None,
         "accuracy": asdict(known) if known is not None else None,
+        "accuracy_problem": problem,
     }
 
 
@@ -335,6 +368,8 @@ def _print_run(report: dict[str, Any], status: RunStatus, survey_named: bool) ->
             f"  bias {known['bias']:+.4f}"
             f"\n           ({known['num_sources']:,} galaxies and quasars of the mock's truth)"
         )
+    if report["accuracy_problem"]:
+        click.echo(f"accuracy   unknown: {report['accuracy_problem']}")
     _print_quarantine(status)
     for pixel, reason in report["given_up"].items():
         click.echo(f"given up   partition {pixel}: {reason}; repeat the command to try again")
@@ -351,8 +386,11 @@ def _print_quarantine(status: RunStatus) -> None:
     if not status.quarantined:
         return
     click.echo("\nQuarantined bricks, and the command that repeats each:")
-    for name, reason in status.quarantined.items():
+    for name, reason in list(status.quarantined.items())[:_MAX_LISTED]:
         click.echo(f"  {name}  {reason}\n    {repeat_command(status.survey, name)}")
+    if len(status.quarantined) > _MAX_LISTED:
+        click.echo(f"  ... and {len(status.quarantined) - _MAX_LISTED} more")
+    click.echo(f"All of them: {Path(status.run) / QUARANTINE_LIST} (a list for --bricks).")
     click.echo("When they are mended, repeat the run with --retry-quarantined.")
 
 
@@ -432,6 +470,11 @@ def build(survey: Path, brick_name: str, output: Path, picture: Path | None, as_
     \b
     Example: engine build --survey dr10 --brick 1501p022
     """
+    _check_folder("--output", output)
+    if picture is not None:
+        _check_folder("--picture", picture.parent)
+        if picture.suffix.lower() != ".png" or picture.is_dir():
+            raise UserError(f"--picture {picture}: name a file that ends in .png")
     layout = open_survey(survey)
     (brick,) = select_bricks(read_bricks(layout), names=[brick_name])
     path = output / f"{brick.name}.zarr"
@@ -511,10 +554,13 @@ def verify(catalogue: Path, as_json: bool) -> None:
     """
     result = verify_catalogue(catalogue)
     if as_json:
-        click.echo(json.dumps({**asdict(result), "passed": result.passed}))
+        report = {key: value for key, value in asdict(result).items() if key != "rows_of_brick"}
+        click.echo(json.dumps({**report, "passed": result.passed}))
     else:
         for failure in result.failures:
             click.echo(f"FAILED {failure}")
+        for note in result.notes:
+            click.echo(f"note: {note}")
         verdict = "passed" if result.passed else f"{len(result.failures)} failures"
         click.echo(
             f"{catalogue}: {result.num_leaves} leaves, {result.num_rows:,} rows, "
@@ -632,6 +678,7 @@ def train(
     \b
     Example: engine train --survey mock-survey --output my-weights --epochs 5
     """
+    _check_folder("--output", output)
     layout = open_survey(survey)
     known = read_truth(truth if truth is not None else layout.truth_table)
     config = TrainConfig(seed=seed, epochs=epochs, precision="bfloat16" if bfloat16 else "float32")
@@ -680,6 +727,7 @@ def _echo_epoch(log: object) -> None:
 
 def _make_mock(folder: Path, config: MockConfig, quiet: bool, workers: int | None) -> None:
     """Write the mock survey, with progress; one that is there already is kept as it is."""
+    _check_folder("mock survey", folder)
     num_workers = len(os.sched_getaffinity(0)) if workers is None else max(workers, 1)
     is_there = (folder / "mock.json").exists()
     with Progress("mock survey", config.num_bricks, "bricks", quiet=quiet or is_there) as progress:
@@ -710,7 +758,7 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         _fail("interrupted; what is done is kept, repeat the command to go on", 130)
-    except (UserError, SurveyError, WeightsError, ProfileError, StoreError) as error:
+    except (UserError, SurveyError, WeightsError, ProfileError) as error:
         _fail(str(error), EXIT_USER_ERROR)
     except BrickError as error:
         _fail(str(error), EXIT_QUARANTINED)

@@ -50,7 +50,10 @@ def collect_training_rows(
         If no row of the survey has a known redshift.
     """
     known = truth.extragalactic
-    targetid = encode_targetid(truth.release, truth.brickid, truth.objid)[known]
+    try:
+        targetid = encode_targetid(truth.release[known], truth.brickid[known], truth.objid[known])
+    except ValueError as error:
+        raise UserError(f"truth table: {error}") from None
     order = np.argsort(targetid)
     targetid, z_true = targetid[order], truth.z[known][order]
     parts: list[TrainingSet] = []

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
+import uuid
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from importlib.metadata import version
@@ -19,10 +20,16 @@ from engine.catalogue.leaves import concatenate_rows, write_fragments
 from engine.catalogue.schema import Rows, RowSchema, catalogue_schema, rows_to_table
 from engine.config import UserError
 from engine.journal import Journal, Receipt
-from engine.plan import PlannedPartition, RunPlan
+from engine.plan import (
+    PlannedBrick,
+    PlannedPartition,
+    RunPlan,
+    describe_change,
+    survey_file_states,
+)
 from model.predict import Predictor
 from model.weights import load_weights
-from partitions.bricks import Brick, BrickError, SurveyLayout
+from partitions.bricks import BrickError, SurveyLayout
 from partitions.build import BrickCounts, build_brick_arrays
 from partitions.healpix import Pixel
 from partitions.schema import StampSize
@@ -34,7 +41,7 @@ class PartitionTask:
     """All that a worker needs to know for one partition."""
 
     pixel: Pixel
-    bricks: tuple[Brick, ...]
+    bricks: tuple[PlannedBrick, ...]
     survey: SurveyLayout
     run_folder: Path
     plan_digest: str
@@ -52,7 +59,7 @@ def make_task(
     """The task of one planned partition."""
     return PartitionTask(
         pixel=partition.pixel,
-        bricks=tuple(planned.brick for planned in partition.bricks),
+        bricks=partition.bricks,
         survey=plan.survey,
         run_folder=journal.folder.resolve(),
         plan_digest=plan.digest,
@@ -81,7 +88,8 @@ def infer_partition(task: PartitionTask) -> Receipt:
     """Do one partition and record its receipt.
 
     A brick whose files cannot be used is quarantined: left out, counted and listed in the
-    receipt with the reason. Anything else that goes wrong is raised.
+    receipt with the reason. Anything else that goes wrong is raised, a survey that changes while
+    it is read included.
     """
     journal = Journal(task.run_folder)
     begin = time.perf_counter()
@@ -90,14 +98,18 @@ def infer_partition(task: PartitionTask) -> Receipt:
     tables: list[Rows] = []
     bricks: dict[str, Any] = {}
     quarantined: dict[str, str] = {}
-    for brick in task.bricks:
+    for planned in task.bricks:
+        name = planned.brick.name
+        _refuse_changed_files(task.survey, planned)
         try:
-            table, counts, infer_s = _infer_brick(task, journal, brick, predictor, schema)
+            table, counts, infer_s = _infer_brick(task, journal, planned, predictor, schema)
         except BrickError as error:
-            quarantined[brick.name] = str(error)
+            _refuse_changed_files(task.survey, planned)
+            quarantined[name] = str(error)
             continue
+        _refuse_changed_files(task.survey, planned)
         tables.append(table)
-        bricks[brick.name] = {**asdict(counts), "infer_s": infer_s}
+        bricks[name] = {**asdict(counts), "infer_s": infer_s}
     table = concatenate_rows(tables, schema)
     write_begin = time.perf_counter()
     leaves = write_fragments(
@@ -124,18 +136,39 @@ def infer_partition(task: PartitionTask) -> Receipt:
     return receipt
 
 
+def _refuse_changed_files(survey: SurveyLayout, planned: PlannedBrick) -> None:
+    """Raise if a brick's files are not those of the plan: a mount was lost, a sync goes on.
+
+    A vanished image would otherwise pass for a band that the survey never had.
+    """
+    now = survey_file_states(survey, planned.brick.name)
+    if now != planned.files:
+        raise UserError(
+            f"{survey.folder}: the survey changed while the run was going: brick "
+            f"{planned.brick.name} {describe_change(planned.files, now)}"
+        )
+
+
 def _infer_brick(
-    task: PartitionTask, journal: Journal, brick: Brick, predictor: Predictor, schema: RowSchema
+    task: PartitionTask,
+    journal: Journal,
+    planned: PlannedBrick,
+    predictor: Predictor,
+    schema: RowSchema,
 ) -> tuple[Rows, BrickCounts, float]:
     """Catalogue rows of one brick, by way of its Zarr arrays."""
-    parent = task.run_folder / "arrays" if task.keep_arrays else journal.wip_folder / "arrays"
-    path = parent / str(task.pixel) / f"{brick.name}.zarr"
-    counts = build_brick_arrays(task.survey, brick, task.stamp_size, path)
-    begin = time.perf_counter()
-    arrays = read_arrays(path)
-    prediction = predictor.predict(arrays)
-    quality = arrays["quality"] | prediction.quality
-    table = rows_to_table(arrays, prediction.summary, quality, schema)
-    if not task.keep_arrays:
-        shutil.rmtree(path, ignore_errors=True)
+    brick = planned.brick
+    scratch = journal.wip_folder / f"wip-{uuid.uuid4().hex[:8]}-arrays"
+    # Scratch arrays are the attempt's own: a worker that was cut off may still be at work.
+    parent = journal.arrays_folder / str(task.pixel) if task.keep_arrays else scratch
+    path = parent / f"{brick.name}.zarr"
+    try:
+        counts = build_brick_arrays(task.survey, brick, task.stamp_size, path)
+        begin = time.perf_counter()
+        arrays = read_arrays(path)
+        prediction = predictor.predict(arrays)
+        quality = arrays["quality"] | prediction.quality
+        table = rows_to_table(arrays, prediction.summary, quality, schema)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
     return table, counts, time.perf_counter() - begin

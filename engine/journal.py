@@ -3,7 +3,9 @@
     RUN/plan.json                 written before any work
     RUN/receipts/<pixel>.json     one per partition, written after the data it vouches for
     RUN/fragments/<pixel>/        rows of one partition, one Parquet file per leaf
+    RUN/arrays/<pixel>/           Zarr groups of its bricks, where they are kept
     RUN/catalogue/                what `finish` makes of the fragments
+    RUN/quarantined.txt           bricks left out, one a line with the reason: a list for --bricks
     RUN/wip/                      unfinished files; swept when a run begins
 
 Done means a receipt. Remaining = planned - receipts.
@@ -34,6 +36,8 @@ from partitions.healpix import Pixel
 
 Receipt = dict[str, Any]
 
+QUARANTINE_LIST = "quarantined.txt"
+
 
 class Journal:
     """One run directory."""
@@ -45,6 +49,7 @@ class Journal:
         self.fragments_folder = folder / "fragments"
         self.catalogue_folder = folder / "catalogue"
         self.wip_folder = folder / "wip"
+        self.arrays_folder = folder / "arrays"
 
     def exists(self) -> bool:
         return self.plan_path.exists()
@@ -79,13 +84,12 @@ class Journal:
         if not self.exists():
             self._create(plan)
             return plan
+        self._sweep()
         old = self.read_plan()
         refuse_other_plan(old, plan, self.folder)
-        quarantined = self.quarantined_bricks()
-        changes = changed_bricks(old, plan)
-        excused = quarantined if retry_quarantined else {}
-        for name, change in changes.items():
-            if name not in excused:
+        quarantined = self.quarantined_bricks(old)
+        for name, change in changed_bricks(old, plan).items():
+            if name not in quarantined or not retry_quarantined:
                 advice = (
                     "add --retry-quarantined" if name in quarantined else "choose another --output"
                 )
@@ -93,26 +97,36 @@ class Journal:
                     f"{self.folder}: the survey changed since this run was planned: "
                     f"brick {name} {change}; {advice}"
                 )
-        if retry_quarantined and quarantined:
-            self._forget_quarantined(plan)
         if plan != old:  # The same work, but survey or weights moved, or a bad brick was mended.
-            write_atomic(self.plan_path, to_json(plan_to_json(plan)))
-        self._sweep()
+            write_atomic(self.plan_path, to_json(plan_to_json(plan)), self.wip_folder)
+        # Only now: killed in between, the next attempt finds the new plan and the old receipts.
+        if retry_quarantined:
+            self._forget_quarantined(plan)
         return plan
 
     def _create(self, plan: RunPlan) -> None:
-        # What a first attempt may have left that was killed before its plan was written.
-        ours = {"lock", self.receipts_folder.name, self.fragments_folder.name, self.wip_folder.name}
-        names = sorted(entry.name for entry in self.folder.iterdir())
-        strangers = [name for name in names if name not in ours and not name.startswith("wip-")]
-        if strangers:
-            raise UserError(
-                f"{self.folder}: not empty and no run (it holds {strangers[0]!r}, but no "
-                "plan.json); choose another --output"
-            )
-        for folder in (self.receipts_folder, self.fragments_folder, self.wip_folder):
+        self._refuse_strangers()
+        for folder in self._own_folders():
             folder.mkdir(exist_ok=True)
-        write_atomic(self.plan_path, to_json(plan_to_json(plan)))
+        write_atomic(self.plan_path, to_json(plan_to_json(plan)), self.wip_folder)
+
+    def _own_folders(self) -> tuple[Path, ...]:
+        return self.wip_folder, self.receipts_folder, self.fragments_folder
+
+    def _refuse_strangers(self) -> None:
+        """A folder without a plan may hold what a first attempt leaves that was killed before its
+        plan was written: a lock, empty folders, and an unfinished plan in wip/. Nothing else."""
+        empty = {folder.name for folder in self._own_folders()[1:]}
+        for entry in sorted(self.folder.iterdir()):
+            is_wip = entry == self.wip_folder and all(
+                litter.name.startswith("wip-") for litter in entry.iterdir()
+            )
+            is_empty = entry.name in empty and not any(entry.iterdir())
+            if entry.name != "lock" and not is_wip and not is_empty:
+                raise UserError(
+                    f"{self.folder}: not empty and no run (it holds {entry.name!r}, but no "
+                    "plan.json); choose another --output"
+                )
 
     def _forget_quarantined(self, plan: RunPlan) -> None:
         for pixel, receipt in self.receipts(plan).items():
@@ -120,14 +134,11 @@ class Journal:
                 self._receipt_path(pixel).unlink()
 
     def _sweep(self) -> None:
-        """Remove what an interrupted attempt left."""
+        """Remove what an interrupted attempt left: unfinished files, and groups of kept arrays."""
         shutil.rmtree(self.wip_folder, ignore_errors=True)
         self.wip_folder.mkdir()
-        for litter in self.folder.glob("**/wip-*"):
-            if litter.is_dir():
-                shutil.rmtree(litter, ignore_errors=True)
-            else:
-                litter.unlink(missing_ok=True)
+        for litter in self.arrays_folder.glob("*/wip-*"):
+            shutil.rmtree(litter, ignore_errors=True)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -139,6 +150,8 @@ class Journal:
             If it cannot be made or written, or another process holds it.
         """
         try:
+            if not self.exists() and self.folder.is_dir():
+                self._refuse_strangers()  # Before a lock file is left in somebody's folder.
             self.folder.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
@@ -151,6 +164,11 @@ class Journal:
             raise UserError(
                 f"{self.folder}: another process is working on this run; wait for it or stop it"
             ) from None
+        except OSError as error:
+            raise UserError(
+                f"--output {self.folder}: its file system cannot lock files ({error.strerror}), "
+                "so two processes could work on one run; choose another"
+            ) from None
         else:
             yield
         finally:
@@ -161,7 +179,7 @@ class Journal:
 
     def record(self, pixel: Pixel, receipt: Receipt) -> None:
         """Write a partition's receipt: from now on it is done."""
-        write_atomic(self._receipt_path(pixel), to_json(receipt))
+        write_atomic(self._receipt_path(pixel), to_json(receipt), self.wip_folder)
 
     def receipts(self, plan: RunPlan) -> dict[Pixel, Receipt]:
         """The receipts of the partitions that are done.
@@ -179,13 +197,14 @@ class Journal:
                 continue
             try:
                 receipt = json.loads(path.read_text())
-            except (OSError, ValueError) as error:
+                digest = receipt["plan_digest"]
+            except (OSError, ValueError, KeyError, TypeError) as error:
                 raise UserError(
                     f"{path}: cannot be read ({error}); remove it to redo the partition"
                 ) from None
-            if receipt["plan_digest"] != plan.digest:
+            if digest != plan.digest:
                 raise UserError(
-                    f"{path}: receipt of plan {receipt['plan_digest'][:12]}, but this run's plan "
+                    f"{path}: receipt of plan {digest[:12]}, but this run's plan "
                     f"is {plan.digest[:12]}; remove it to redo the partition"
                 )
             receipts[partition.pixel] = receipt
@@ -196,9 +215,16 @@ class Journal:
         done = self.receipts(plan)
         return [partition for partition in plan.partitions if partition.pixel not in done]
 
-    def quarantined_bricks(self) -> dict[str, str]:
+    def quarantined_bricks(self, plan: RunPlan) -> dict[str, str]:
         """Brick name -> reason, over all receipts."""
-        reasons: dict[str, str] = {}
-        for path in sorted(self.receipts_folder.glob("*.json")):
-            reasons |= json.loads(path.read_text())["quarantined"]
-        return reasons
+        receipts = self.receipts(plan).values()
+        return {name: why for receipt in receipts for name, why in receipt["quarantined"].items()}
+
+    def list_quarantined(self, plan: RunPlan) -> None:
+        """Write the list of quarantined bricks, or remove it if there are none."""
+        path = self.folder / QUARANTINE_LIST
+        lines = [f"{name}  # {reason}\n" for name, reason in self.quarantined_bricks(plan).items()]
+        if lines:
+            write_atomic(path, "".join(lines).encode(), self.wip_folder)
+        else:
+            path.unlink(missing_ok=True)

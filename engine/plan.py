@@ -12,6 +12,7 @@ import json
 import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from model.weights import load_weights
 from partitions.bricks import Brick, SurveyLayout
 from partitions.dr10 import count_tractor_rows, open_survey, read_bricks
 from partitions.healpix import Pixel, nside_to_order
-from partitions.schema import BANDS, StampSize
+from partitions.schema import ARRAY_FORMAT_VERSION, BANDS, StampSize
 from partitions.tiling import assign_partitions, select_bricks
 
 PLAN_FORMAT_VERSION = 1
@@ -67,9 +68,11 @@ class RunPlan:
     quantile_levels: tuple[float, ...]
     stamp_size: StampSize
     batch_size: int
+    engine_version: str
+    """Version of this package: another one may compute other numbers."""
     partitions: tuple[PlannedPartition, ...]
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """sha256 of what decides the output's bytes."""
         identity = {
@@ -78,6 +81,8 @@ class RunPlan:
             "weights": self.weights_digest,
             "stamp_size": asdict(self.stamp_size),
             "batch_size": self.batch_size,
+            "engine_version": self.engine_version,
+            "array_format_version": ARRAY_FORMAT_VERSION,
             "bricks": [asdict(planned.brick) for planned in self.bricks()],
         }
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
@@ -129,22 +134,33 @@ def make_plan(config: RunConfig) -> RunPlan:
         quantile_levels=weights.quantile_levels,
         stamp_size=weights.stamp_size,
         batch_size=config.batch_size or weights.network_config.cpu_batch_size,
+        engine_version=version("photoz-engine"),
         partitions=partitions,
     )
 
 
 def _plan_brick(layout: SurveyLayout, brick: Brick) -> PlannedBrick:
-    paths = {"tractor": layout.brick_file("tractor", brick.name)}
-    paths |= {f"image-{band}": layout.brick_file("image", brick.name, band) for band in BANDS}
+    files = survey_file_states(layout, brick.name)
+    path = layout.brick_file("tractor", brick.name)
+    num_rows = count_tractor_rows(path) if "tractor" in files else None
+    return PlannedBrick(brick, num_rows, files)
+
+
+def survey_file_states(layout: SurveyLayout, brick_name: str) -> dict[str, FileState]:
+    """Size and modification time of the files that a run reads of one brick.
+
+    A missing band is normal; a missing Tractor table is met when it is read.
+    """
+    paths = {"tractor": layout.brick_file("tractor", brick_name)}
+    paths |= {f"image-{band}": layout.brick_file("image", brick_name, band) for band in BANDS}
     files: dict[str, FileState] = {}
     for kind, path in paths.items():
         try:
             status = os.stat(path)
-        except FileNotFoundError:
-            continue  # A missing band is normal; a missing Tractor table is met when it is read.
+        except (FileNotFoundError, NotADirectoryError, PermissionError):
+            continue
         files[kind] = (status.st_size, status.st_mtime_ns)
-    num_rows = count_tractor_rows(paths["tractor"]) if "tractor" in files else None
-    return PlannedBrick(brick, num_rows, files)
+    return files
 
 
 def plan_to_json(plan: RunPlan) -> dict[str, Any]:
@@ -152,7 +168,7 @@ def plan_to_json(plan: RunPlan) -> dict[str, Any]:
     return {
         "format_version": PLAN_FORMAT_VERSION,
         "digest": plan.digest,
-        "engine_version": version("photoz-engine"),
+        "engine_version": plan.engine_version,
         "survey": {"root": str(plan.survey.root), "folder": str(plan.survey.folder)},
         "nside": 1 << plan.order,
         "weights": {
@@ -189,8 +205,22 @@ def plan_from_json(data: dict[str, Any], where: Path) -> RunPlan:
             f"{where}: plan format {data.get('format_version')}, this engine writes "
             f"{PLAN_FORMAT_VERSION}; choose another --output"
         )
+    try:
+        plan = _plan_from_json(data)
+        digest = str(data["digest"])
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
+        raise UserError(f"{where}: damaged ({error!r}); choose another --output") from None
+    if plan.digest != digest:
+        raise UserError(
+            f"{where}: digest {digest[:12]} does not fit its content "
+            f"({plan.digest[:12]}); it was edited, choose another --output"
+        )
+    return plan
+
+
+def _plan_from_json(data: dict[str, Any]) -> RunPlan:
     order = nside_to_order(data["nside"])
-    plan = RunPlan(
+    return RunPlan(
         survey=SurveyLayout(Path(data["survey"]["root"]), Path(data["survey"]["folder"])),
         order=order,
         weights_path=Path(data["weights"]["path"]),
@@ -199,6 +229,7 @@ def plan_from_json(data: dict[str, Any], where: Path) -> RunPlan:
         quantile_levels=tuple(data["quantile_levels"]),
         stamp_size=StampSize(**data["stamp_size"]),
         batch_size=data["batch_size"],
+        engine_version=data["engine_version"],
         partitions=tuple(
             PlannedPartition(
                 Pixel(order, partition["pixel"]),
@@ -207,12 +238,6 @@ def plan_from_json(data: dict[str, Any], where: Path) -> RunPlan:
             for partition in data["partitions"]
         ),
     )
-    if plan.digest != data["digest"]:
-        raise UserError(
-            f"{where}: digest {data['digest'][:12]} does not fit its content "
-            f"({plan.digest[:12]}); it was edited, choose another --output"
-        )
-    return plan
 
 
 def _brick_from_json(data: dict[str, Any]) -> PlannedBrick:
@@ -229,17 +254,15 @@ def changed_bricks(old: RunPlan, new: RunPlan) -> dict[str, str]:
         files = before.get(planned.brick.name)
         if files is None or files == planned.files:
             continue
-        kinds = sorted(
-            kind
-            for kind in files.keys() | planned.files.keys()
-            if files.get(kind) != planned.files.get(kind)
-        )
-        kind = kinds[0]
-        changes[planned.brick.name] = (
-            f"{kind}: {_describe(files.get(kind))} when planned, "
-            f"{_describe(planned.files.get(kind))} now"
-        )
+        changes[planned.brick.name] = describe_change(files, planned.files)
     return changes
+
+
+def describe_change(before: dict[str, FileState], now: dict[str, FileState]) -> str:
+    """The first file of a brick whose state differs, with both states."""
+    kinds = before.keys() | now.keys()
+    kind = min(kind for kind in kinds if before.get(kind) != now.get(kind))
+    return f"{kind}: {_describe(before.get(kind))} when planned, {_describe(now.get(kind))} now"
 
 
 def _describe(state: FileState | None) -> str:
@@ -260,6 +283,7 @@ def refuse_other_plan(old: RunPlan, new: RunPlan, where: Path) -> None:
     pairs = (
         ("healpix nside", 1 << old.order, 1 << new.order),
         ("weights", old.weights_digest[:12], new.weights_digest[:12]),
+        ("engine version", old.engine_version, new.engine_version),
         ("stamp size", old.stamp_size, new.stamp_size),
         ("batch size", old.batch_size, new.batch_size),
         ("number of bricks", old.num_bricks, new.num_bricks),

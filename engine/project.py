@@ -37,6 +37,8 @@ class Projection:
     input_bytes: int
     output_bytes: int
     """Fragments and catalogue, arrays not kept."""
+    arrays_bytes: int
+    """Zarr arrays of all bricks, written only where they are kept."""
     worker_memory_bytes: int
     """Peak of one worker: the brick with the most rows, and a partition's output rows."""
     worker_seconds: float
@@ -47,14 +49,15 @@ class Projection:
 
 def project(plan: RunPlan, predictor: Predictor | None = None) -> Projection:
     """Project the cost of a plan; with a predictor the network's speed is measured (one second)."""
-    largest = max(plan.bricks(), key=lambda planned: planned.num_rows or 0)
-    height, width = read_coadd_shape(plan.survey, largest.brick.name)
+    by_rows = sorted(plan.bricks(), key=lambda planned: planned.num_rows or 0, reverse=True)
+    shapes = (read_coadd_shape(plan.survey, planned.brick.name) for planned in by_rows)
+    height, width = next((shape for shape in shapes if all(shape)), (0, 0))
     num_images = sum(
         kind.removeprefix("image-") in OPTICAL_BANDS
         for planned in plan.bricks()
         for kind in planned.files
     )
-    max_rows = largest.num_rows or 0
+    max_rows = by_rows[0].num_rows or 0
     partition_rows = max(
         (sum(planned.num_rows or 0 for planned in part.bricks) for part in plan.partitions),
         default=0,
@@ -70,6 +73,7 @@ def project(plan: RunPlan, predictor: Predictor | None = None) -> Projection:
         num_rows=plan.num_rows,
         input_bytes=plan.num_bytes,
         output_bytes=2 * plan.num_rows * _CATALOGUE_BYTES_PER_ROW,
+        arrays_bytes=arrays_nbytes(plan.num_rows, plan.stamp_size),
         worker_memory_bytes=int(
             _PROCESS_BYTES
             + height * width * _BYTES_PER_PIXEL

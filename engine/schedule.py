@@ -1,7 +1,8 @@
 """Run partitions: in a loop, or on a Dask client with a bounded window in flight.
 
-Dask schedules partitions and carries receipts, never pixels. A partition is submitted only when
-another is done, so that the scheduler's memory does not grow with the survey.
+Dask schedules partitions and carries receipts, never pixels. As many partitions are in flight as
+there are workers: the scheduler's memory does not grow with the survey, and no partition waits in
+the queue of a worker that another partition kills (Dask would count the death against both).
 """
 
 from __future__ import annotations
@@ -12,11 +13,8 @@ from typing import Any
 from distributed import Client, Future, as_completed
 from distributed.scheduler import KilledWorker
 
-from engine.config import UserError
 from engine.infer import PartitionTask, infer_partition
 from engine.journal import Receipt
-
-_WINDOW_PER_WORKER = 3
 
 OnReceipt = Callable[[PartitionTask, Receipt], None]
 
@@ -29,7 +27,11 @@ def run_serial(tasks: Iterable[PartitionTask], on_receipt: OnReceipt) -> dict[st
 
 
 def run_dask(
-    tasks: Iterable[PartitionTask], client: Client, num_workers: int, on_receipt: OnReceipt
+    tasks: Iterable[PartitionTask],
+    client: Client,
+    num_workers: int,
+    on_receipt: OnReceipt,
+    work: Callable[[PartitionTask], Receipt] = infer_partition,
 ) -> dict[str, str]:
     """Run partitions on the workers of `client`.
 
@@ -50,11 +52,11 @@ def run_dask(
         if task is None:
             return
         # pure=False: a partition that is submitted is to be done, whatever was done before.
-        future = client.submit(infer_partition, task, pure=False, key=f"partition-{task.pixel}")
+        future = client.submit(work, task, pure=False, key=f"partition-{task.pixel}")
         in_flight[future] = task
         completed.add(future)
 
-    for _ in range(_WINDOW_PER_WORKER * num_workers):
+    for _ in range(num_workers):
         submit_next()
     try:
         for future in _until_empty(completed, in_flight):
@@ -83,8 +85,3 @@ def _until_empty(completed: Any, in_flight: dict[Future, PartitionTask]) -> Iter
         yield future
         if not in_flight:
             return
-
-
-def is_output_error(error: BaseException) -> bool:
-    """Whether an error means that the output cannot take more (full, read-only, quota)."""
-    return isinstance(error, OSError) and not isinstance(error, UserError)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from engine.catalogue.finish import is_finished
 from engine.catalogue.read import read_columns
 from engine.journal import Journal
 from engine.plan import RunPlan
@@ -72,7 +73,6 @@ def run_status(journal: Journal, plan: RunPlan) -> RunStatus:
         for receipt in receipts.values()
         for name, reason in receipt["quarantined"].items()
     }
-    done = len(receipts) == len(plan.partitions)
     return RunStatus(
         run=str(journal.folder),
         survey=str(plan.survey.folder),
@@ -86,7 +86,7 @@ def run_status(journal: Journal, plan: RunPlan) -> RunStatus:
         num_dup=sum(facts["num_dup"] for facts in bricks),
         decoded={band: decoded[band] for band in sorted(decoded)},
         quarantined=quarantined,
-        finished=done and (journal.catalogue_folder / "hats.properties").exists(),
+        finished=is_finished(journal, plan),
         seconds=seconds,
     )
 
@@ -97,10 +97,16 @@ def repeat_command(survey: str, brick_name: str) -> str:
 
 
 def accuracy(catalogue: Path, truth_path: Path) -> Accuracy | None:
-    """Compare a catalogue with a truth table by TARGETID; None if they share no galaxy."""
+    """Compare a catalogue with a truth table by TARGETID; None if they share no galaxy.
+
+    Raises
+    ------
+    SurveyError, ValueError
+        If the truth table cannot be read or holds impossible identifiers.
+    """
     truth = read_truth(truth_path)
     known = truth.extragalactic
-    targetid = encode_targetid(truth.release, truth.brickid, truth.objid)[known]
+    targetid = encode_targetid(truth.release[known], truth.brickid[known], truth.objid[known])
     columns = read_columns(catalogue, ["TARGETID", "Z_PHOT_MEDIAN"])
     _, rows, matches = np.intersect1d(
         columns["TARGETID"], targetid, assume_unique=True, return_indices=True

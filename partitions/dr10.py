@@ -10,6 +10,7 @@ legacysurvey.org/dr10/files and /dr10/catalogs; legacypipe (the code that wrote 
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import os
@@ -26,7 +27,25 @@ from astropy.utils.exceptions import AstropyUserWarning
 from astropy.wcs import WCS
 
 from partitions.bricks import Brick, BrickError, SurveyError, SurveyLayout
-from partitions.schema import BANDS, SOURCE_TYPES, WISE_BANDS, WISE_VEGA_TO_AB_MAG
+from partitions.schema import (
+    APERTURE_RADII_ARCSEC,
+    BANDS,
+    SOURCE_TYPES,
+    WISE_BANDS,
+    WISE_VEGA_TO_AB_MAG,
+)
+
+_SHA256_DIGITS = 64
+
+# Errors that say nothing about one file: too many open files, no memory, a lost mount.
+_SYSTEM_ERRORS = {
+    errno.EMFILE,
+    errno.ENFILE,
+    errno.ENOMEM,
+    errno.ESTALE,
+    errno.ENOTCONN,
+    errno.ETIMEDOUT,
+}
 
 _BRICK_COLUMNS = ("brickname", "brickid", "ra", "dec", "ra1", "ra2", "dec1", "dec2")
 _NEEDED_COLUMNS = (
@@ -128,7 +147,7 @@ def _read_brick_table(path: Path, wanted: set[str]) -> Iterator[Brick]:
             names = [str(name).strip() for name in table[columns["brickname"]]]
             rows = [row for row, name in enumerate(names) if name in wanted]
             values = [table[columns[name]][rows].tolist() for name in _BRICK_COLUMNS[1:]]
-    except (OSError, EOFError, ValueError, IndexError, AttributeError) as error:
+    except Exception as error:  # A damaged file makes gzip and astropy raise almost anything.
         raise SurveyError(f"brick table {path}: cannot be read ({error})") from error
     for row, value in zip(rows, zip(*values, strict=True), strict=True):
         yield Brick(names[row], int(value[0]), *(float(number) for number in value[1:]))
@@ -184,7 +203,10 @@ def read_file_checksums(layout: SurveyLayout, brick: Brick) -> dict[str, str]:
         return {}
     except (OSError, UnicodeDecodeError) as error:
         raise BrickError(f"{path}: cannot be read ({error})") from error
-    pairs = (line.split(maxsplit=1) for line in lines if line.strip())
+    pairs = [line.split(maxsplit=1) for line in lines if line.strip()]
+    for pair in pairs:
+        if len(pair) != 2 or len(pair[0]) != _SHA256_DIGITS:
+            raise BrickError(f"{path}: {' '.join(pair)[:60]!r} is no line of a sha256sum file")
     return {name.lstrip("*"): digest for digest, name in pairs}
 
 
@@ -193,6 +215,8 @@ def _read_verified(layout: SurveyLayout, path: Path, checksums: dict[str, str]) 
     try:
         content = path.read_bytes()
     except OSError as error:
+        if error.errno in _SYSTEM_ERRORS:
+            raise
         raise BrickError(f"{path}: cannot be read ({error.strerror})") from error
     expected = checksums.get(str(path.relative_to(layout.folder)))
     if expected is not None:
@@ -250,28 +274,54 @@ def read_tractor(
             f"({len(columns)} columns found); the engine needs it"
         )
 
-    def column(name: str, dtype: str) -> npt.NDArray[Any]:
-        return np.asarray(rows[columns[name]]).astype(dtype)
+    def column(name: str, dtype: str, *shape: int) -> npt.NDArray[Any]:
+        return _checked_column(np.asarray(rows[columns[name]]), name, dtype, shape, path)
 
-    foreign = np.unique(column("brickid", "i4")[column("brickid", "i4") != brick.brickid])
+    brickid = column("brickid", "i4")
+    foreign = brickid[brickid != brick.brickid]
     if len(foreign):
         raise BrickError(
             f"{path}: holds rows of BRICKID {foreign[0]}, but brick {brick.name} is {brick.brickid}"
         )
+    ra_deg, dec_deg = column("ra", "f8"), column("dec", "f8")
+    # NaN fails a comparison, hence "not all good" and not "any bad".
+    if not np.all((ra_deg >= 0) & (ra_deg <= 360) & (np.abs(dec_deg) <= 90)):
+        raise BrickError(f"{path}: a position is not on the sky (0 <= RA <= 360, |Dec| <= 90)")
     return TractorTable(
         release=column("release", "i2"),
-        brickid=column("brickid", "i4"),
+        brickid=brickid,
         objid=column("objid", "i4"),
         brick_primary=column("brick_primary", "?"),
         source_type=np.char.strip(column("type", "U4")),
-        ra_deg=column("ra", "f8"),
-        dec_deg=column("dec", "f8"),
+        ra_deg=ra_deg,
+        dec_deg=dec_deg,
         bx=column("bx", "f8"),
         by=column("by", "f8"),
         ebv=column("ebv", "f4"),
         maskbits=column("maskbits", "i4"),
         **_band_values(bands, column, len(rows)),
     )
+
+
+def _checked_column(
+    values: npt.NDArray[Any], name: str, dtype: str, shape: tuple[int, ...], path: Path
+) -> npt.NDArray[Any]:
+    """A column as the dtype that the engine works in, its kind, shape and range checked."""
+    expected = np.dtype(dtype)
+    if values.shape[1:] != shape:
+        raise BrickError(f"{path}: column {name} has shape {values.shape[1:]} a row, not {shape}")
+    kinds = {"U": "SU", "b": "biu", "i": "iu", "f": "fiu"}[expected.kind]
+    if values.dtype.kind not in kinds:
+        raise BrickError(f"{path}: column {name} is {values.dtype}, expected {expected}")
+    if expected.kind == "i" and values.size:
+        limits = np.iinfo(expected)
+        # Identifiers and masks are never negative.
+        low, high = int(values.min()), int(values.max())
+        if low < 0 or high > limits.max:
+            raise BrickError(
+                f"{path}: column {name} has values from {low} to {high}, expected 0 to {limits.max}"
+            )
+    return values.astype(expected)
 
 
 def _band_columns(band: str) -> tuple[str, ...]:
@@ -292,7 +342,8 @@ def _band_values(bands: tuple[str, ...], column: Any, num_rows: int) -> dict[str
         flux[:, index] = column(names[0], "f4")
         flux_ivar[:, index] = column(names[1], "f4")
         mw_transmission[:, index] = column(names[2], "f4")
-        aperture_flux[band] = column(names[3], "f4")
+        num_apertures = len(APERTURE_RADII_ARCSEC[band])
+        aperture_flux[band] = column(names[3], "f4", num_apertures)
     # A flux that is not a number, or whose error is not, counts as not measured (ivar 0).
     bad = ~(np.isfinite(flux) & np.isfinite(flux_ivar) & (mw_transmission > 0)) | (flux_ivar <= 0)
     flux[~np.isfinite(flux)] = 0
@@ -344,7 +395,11 @@ class Coadd:
 
 def coadd_bands(layout: SurveyLayout, brick_name: str) -> tuple[str, ...]:
     """The bands of which the brick has an image file: a missing one is normal in DR10."""
-    return tuple(band for band in BANDS if layout.brick_file("image", brick_name, band).exists())
+    paths = {band: layout.brick_file("image", brick_name, band) for band in BANDS}
+    try:
+        return tuple(band for band, path in paths.items() if path.exists())
+    except PermissionError as error:
+        raise BrickError(f"{error.filename}: cannot be read ({error.strerror})") from error
 
 
 def read_coadd(
@@ -364,11 +419,14 @@ def read_coadd(
     pixels = hdu.data
     if pixels is None or pixels.ndim != 2 or pixels.dtype.kind != "f":
         raise BrickError(f"{path}: HDU 1 holds no 2-dimensional image")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # FITSFixedWarning about date cards
-        wcs = WCS(hdu.header)
-    if not wcs.has_celestial:
-        raise BrickError(f"{path}: the header has no celestial WCS")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # FITSFixedWarning about date cards
+            wcs = WCS(hdu.header).celestial
+            wcs.wcs_world2pix([[0.0, 0.0]], 0)
+    except Exception as error:  # wcslib has a dozen exceptions of its own for a bad header.
+        reason = " ".join(str(error).split())[:200]
+        raise BrickError(f"{path}: the header has no usable celestial WCS ({reason})") from error
     pixels = np.ascontiguousarray(pixels, dtype=np.float32)
     if band in WISE_BANDS:
         pixels = pixels * np.float32(10 ** (-0.4 * WISE_VEGA_TO_AB_MAG[band]))
@@ -377,21 +435,25 @@ def read_coadd(
 
 def count_tractor_rows(path: Path) -> int | None:
     """Rows of a Tractor table from its header alone; None if that cannot be read."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # A truncated file is reported when it is decoded.
-            return int(fits.getheader(path, ext=1)["NAXIS2"])
-    except (OSError, IndexError, KeyError, ValueError, TypeError):
-        return None
+    header = _header_of_hdu_1(path)
+    return None if header is None else int(header.get("NAXIS2", 0))
 
 
 def read_coadd_shape(layout: SurveyLayout, brick_name: str) -> tuple[int, int]:
     """(H, W) of the brick's optical images from a header; (0, 0) if there is none to read."""
     for band in coadd_bands(layout, brick_name):
         if band not in WISE_BANDS:
-            try:
-                header = fits.getheader(layout.brick_file("image", brick_name, band), ext=1)
-                return int(header["NAXIS2"]), int(header["NAXIS1"])
-            except (OSError, IndexError, KeyError, ValueError, TypeError):
-                continue
+            header = _header_of_hdu_1(layout.brick_file("image", brick_name, band))
+            if header is not None:
+                return int(header.get("NAXIS2", 0)), int(header.get("NAXIS1", 0))
     return 0, 0
+
+
+def _header_of_hdu_1(path: Path) -> fits.Header | None:
+    """None if it cannot be read: whoever decodes the file will say why."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", AstropyUserWarning)
+            return fits.getheader(path, ext=1)
+    except (OSError, IndexError, KeyError, ValueError, TypeError):
+        return None

@@ -26,7 +26,7 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from partitions.schema import BANDS, OPTICAL_BANDS, WISE_BANDS
+from partitions.schema import APERTURE_RADII_ARCSEC, BANDS
 
 FEATURE_NAMES: tuple[str, ...] = tuple(
     """
@@ -118,7 +118,7 @@ def photometric_features(
         softening = SOFTENING_NANOMAGGY[band]
         model_mag[band] = flux_to_asinh_magnitude(flux[:, index] / transmission, softening)
         model_mag[band][missing] = np.nan
-        num_apertures = num_apertures_of(band)
+        num_apertures = len(APERTURE_RADII_ARCSEC[band])
         if band in aperture_flux:
             dereddened = aperture_flux[band] / transmission[:, None]
             aperture_mag[band] = flux_to_asinh_magnitude(dereddened, softening)
@@ -138,9 +138,3 @@ def photometric_features(
         else:
             features[:, column] = magnitude(*terms[0]) - magnitude(*terms[1])
     return features
-
-
-def num_apertures_of(band: str) -> int:
-    """8 for g, r, i, z; 5 for W1, W2 (columns apflux_*)."""
-    assert band in OPTICAL_BANDS or band in WISE_BANDS
-    return 8 if band in OPTICAL_BANDS else 5

@@ -1,7 +1,7 @@
 """The Zarr v3 group of one brick: declared arrays, written whole, renamed into place.
 
 One writer per group and one rename at its end, so a group that exists is complete; an interrupted
-write leaves only a `wip-` folder, which the next attempt removes.
+write leaves a `wip-` folder beside it, never a half group.
 """
 
 from __future__ import annotations
@@ -87,16 +87,19 @@ def write_arrays(
     check_arrays(arrays, str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     wip = path.with_name(f"wip-{uuid.uuid4().hex[:8]}-{path.name}")
+    aside = wip.with_name(f"{wip.name}-old")
     try:
         group = zarr.open_group(str(wip), mode="w", zarr_format=3)
         group.attrs.update({**_schema_attributes(), **attributes})
         for spec in ARRAY_SPECS:
             _write_array(group, spec, arrays[spec.name])
         if path.exists():
-            shutil.rmtree(path)
+            # Aside first: a removal that is interrupted must not leave half of the old group.
+            os.replace(path, aside)
         os.replace(wip, path)
     finally:
         shutil.rmtree(wip, ignore_errors=True)
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _schema_attributes() -> dict[str, Any]:

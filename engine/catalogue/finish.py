@@ -10,6 +10,7 @@ HATS layout and properties: hats 0.11 (astronomy-commons/hats), hats/io/paths.py
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from functools import partial
 from importlib.metadata import version
@@ -74,8 +75,7 @@ def finish_catalogue(
     leaves = leaf_fragments(receipts, plan.order)
     catalogue = journal.catalogue_folder
     schema = catalogue_schema(plan.quantile_levels)
-    for name in _PROPERTIES_FILES:  # Not a catalogue until they are back.
-        (catalogue / name).unlink(missing_ok=True)
+    withdraw_catalogue(catalogue)
     manifest: dict[str, dict[str, Any]] = {}
     for leaf, fragments in leaves.items():
         path = leaf_path(catalogue, leaf)
@@ -91,6 +91,32 @@ def finish_catalogue(
     _remove_other_leaves(catalogue, set(leaves))
     _write_metadata(journal, plan, schema, manifest, is_partial=bool(remaining))
     return catalogue
+
+
+def withdraw_catalogue(catalogue: Path) -> None:
+    """Remove the properties files: what is there is no catalogue until `finish` is through."""
+    for name in _PROPERTIES_FILES:
+        (catalogue / name).unlink(missing_ok=True)
+
+
+def is_finished(journal: Journal, plan: RunPlan) -> bool:
+    """Whether the published catalogue is whole: of this plan, of all its receipts."""
+    catalogue = journal.catalogue_folder
+    receipts = journal.receipts(plan)
+    if len(receipts) < len(plan.partitions):
+        return False
+    try:
+        published = json.loads((catalogue / MANIFEST).read_text())
+        rows = {number: leaf["rows"] for number, leaf in published["leaves"].items()}
+        is_whole = published["plan_digest"] == plan.digest and not published["partial"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    promised = {
+        str(leaf.number): sum(fragments.values())
+        for leaf, fragments in leaf_fragments(receipts, plan.order).items()
+    }
+    is_published = all((catalogue / name).exists() for name in _PROPERTIES_FILES)
+    return is_published and is_whole and rows == promised
 
 
 def _merge_fragments(

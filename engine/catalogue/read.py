@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from engine.catalogue.leaves import leaf_path, read_parquet, table_columns
 from engine.config import UserError
@@ -50,6 +51,21 @@ def read_leaf_pixels(catalogue: Path) -> list[Pixel]:
         raise UserError(f"{path}: cannot be read ({error}); repeat `engine finish`") from None
 
 
+def read_schema(catalogue: Path) -> pa.Schema:
+    """The schema that all leaves share.
+
+    Raises
+    ------
+    UserError
+        If it is missing or damaged.
+    """
+    path = catalogue / "dataset" / "_common_metadata"
+    try:
+        return pq.read_schema(path)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise UserError(f"{path}: cannot be read ({error}); repeat `engine finish`") from None
+
+
 def iterate_columns(catalogue: Path, columns: list[str]) -> Iterator[dict[str, npt.NDArray[Any]]]:
     """Scalar columns leaf by leaf, (N,) each, so that memory holds one leaf.
 
@@ -71,8 +87,6 @@ def iterate_columns(catalogue: Path, columns: list[str]) -> Iterator[dict[str, n
 
 def read_columns(catalogue: Path, columns: list[str]) -> dict[str, npt.NDArray[Any]]:
     """Scalar columns of the whole catalogue, (N,) each: for small ones."""
-    parts = list(iterate_columns(catalogue, columns))
-    return {
-        name: np.concatenate([part[name] for part in parts]) if parts else np.array([])
-        for name in columns
-    }
+    empty = table_columns(read_schema(catalogue).empty_table(), columns)
+    parts = [empty, *iterate_columns(catalogue, columns)]
+    return {name: np.concatenate([part[name] for part in parts]) for name in columns}

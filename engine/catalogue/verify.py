@@ -7,6 +7,7 @@ validator; each is named here with its leaf and first bad row.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -18,7 +19,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from engine.catalogue.finish import MANIFEST, leaf_fragments
+from engine.catalogue.finish import MANIFEST
 from engine.catalogue.leaves import file_sha256, leaf_path, read_parquet, table_columns
 from engine.catalogue.read import read_leaf_pixels, read_properties
 from engine.catalogue.schema import (
@@ -46,6 +47,11 @@ class Verification:
     """What was compared, in words."""
     failures: list[str] = field(default_factory=list)
     """One line each: leaf, row, both values."""
+    notes: list[str] = field(default_factory=list)
+    """What a reader should know though nothing is wrong: a partial catalogue, bricks left out."""
+
+    rows_of_brick: Counter[int] = field(default_factory=Counter, repr=False)
+    """BRICKID -> rows in all leaves."""
 
     @property
     def passed(self) -> bool:
@@ -57,6 +63,9 @@ def verify_catalogue(
     on_leaf: Callable[[Pixel, int], None] | None = None,
 ) -> Verification:
     """Check every row of a finished catalogue, and its counts against the run it came from.
+
+    Rows are unique if no leaf holds one twice (checked by TARGETID) and no brick has more rows
+    in all leaves together than its Tractor table had (checked against the receipts).
 
     Raises
     ------
@@ -80,7 +89,7 @@ def verify_catalogue(
         result.checks.append("sha256")
     for pixel in pixels:
         result.num_leaves += 1
-        rows = _verify_leaf(catalogue, pixel, expected, manifest, fail)
+        rows = _verify_leaf(catalogue, pixel, expected, manifest, result)
         result.num_rows += rows
         if on_leaf is not None:
             on_leaf(pixel, rows)
@@ -110,9 +119,10 @@ def _verify_leaf(
     pixel: Pixel,
     expected: pa.Schema,
     manifest: dict[str, Any] | None,
-    fail: Callable[[str], None],
+    result: Verification,
 ) -> int:
     """Check one leaf; returns its number of rows."""
+    fail = result.failures.append
     path = leaf_path(catalogue, pixel)
     name = str(path.relative_to(catalogue))
     try:
@@ -132,6 +142,8 @@ def _verify_leaf(
         return int(table.num_rows)
     for what, row, detail in _bad_rows(table, pixel):
         fail(f"{name}: row {row}: {what}: {detail}")
+    brickids, counts = np.unique(table.column("BRICKID").to_numpy(), return_counts=True)
+    result.rows_of_brick.update(dict(zip(brickids.tolist(), counts.tolist(), strict=True)))
     return int(table.num_rows)
 
 
@@ -157,6 +169,11 @@ def _bad_rows(table: pa.Table, pixel: Pixel) -> Iterator[tuple[str, int, str]]:
         rows = np.flatnonzero(bad)
         return int(rows[0]) if len(rows) else None
 
+    on_sky = (np.abs(columns["DEC"]) <= 90) & (columns["RA"] >= 0) & (columns["RA"] <= 360)
+    row = first(~on_sky)
+    if row is not None:
+        yield "position", row, f"RA={columns['RA'][row]}, DEC={columns['DEC'][row]}"
+        return  # Nothing that is computed from positions would mean anything.
     recomputed = radec_to_spatial_index(columns["RA"], columns["DEC"])
     row = first(recomputed != index)
     if row is not None:
@@ -169,10 +186,15 @@ def _bad_rows(table: pa.Table, pixel: Pixel) -> Iterator[tuple[str, int, str]]:
     if row is not None:
         yield "order", row, f"not after the row before it by {', '.join(SORT_COLUMNS)}"
     targetid = columns["TARGETID"]
-    expected_id = encode_targetid(*(columns[name] for name in ("RELEASE", "BRICKID", "OBJID")))
-    row = first(targetid != expected_id)
-    if row is not None:
-        yield "TARGETID", row, f"{targetid[row]}, its parts give {expected_id[row]}"
+    try:
+        parts = [columns[name] for name in ("RELEASE", "BRICKID", "OBJID")]
+        expected_id = encode_targetid(*parts)
+    except ValueError as error:
+        yield "identity", 0, str(error)
+    else:
+        row = first(targetid != expected_id)
+        if row is not None:
+            yield "TARGETID", row, f"{targetid[row]}, its parts give {expected_id[row]}"
     unique, counts = np.unique(targetid, return_counts=True)
     if np.any(counts > 1):
         twice = unique[counts > 1][0]
@@ -230,7 +252,7 @@ def _verify_files(catalogue: Path, pixels: list[Pixel], fail: Callable[[str], No
 
 
 def _verify_against_run(catalogue: Path, result: Verification) -> None:
-    """Rows of every leaf against the receipts, if the run directory is still around it."""
+    """Rows of every brick against the receipts, if the run directory is still around it."""
     journal = Journal(catalogue.resolve().parent)
     if not journal.exists():
         return
@@ -241,14 +263,27 @@ def _verify_against_run(catalogue: Path, result: Verification) -> None:
     except UserError as error:
         result.failures.append(str(error))
         return
-    promised = leaf_fragments(receipts, plan.order)
-    num_rows = sum(sum(rows.values()) for rows in promised.values())
-    num_inputs = sum(receipt["num_sources"] for receipt in receipts.values())
-    if num_rows != result.num_rows:
+    if len(receipts) < len(plan.partitions):
+        missing = len(plan.partitions) - len(receipts)
+        result.notes.append(f"{missing} of {len(plan.partitions)} partitions are not in it")
+    quarantined = sum(len(receipt["quarantined"]) for receipt in receipts.values())
+    if quarantined:
+        result.notes.append(f"{quarantined} bricks were quarantined and are not in it")
+    brickid_of = {planned.brick.name: planned.brick.brickid for planned in plan.bricks()}
+    read = {
+        name: facts["num_sources"]
+        for receipt in receipts.values()
+        for name, facts in receipt["bricks"].items()
+    }
+    for name, num_sources in read.items():
+        found = result.rows_of_brick[brickid_of[name]]
+        if found != num_sources:
+            result.failures.append(
+                f"brick {name}: {num_sources} primary, non-DUP rows read, "
+                f"{found} rows in the leaves"
+            )
+    if sum(read.values()) != result.num_rows:
         result.failures.append(
-            f"receipts: they promise {num_rows} rows, the leaves hold {result.num_rows}"
-        )
-    if num_inputs != num_rows:
-        result.failures.append(
-            f"receipts: {num_inputs} primary, non-DUP rows read, {num_rows} rows in fragments"
+            f"receipts: {sum(read.values())} primary, non-DUP rows read, "
+            f"the leaves hold {result.num_rows}"
         )

@@ -22,6 +22,9 @@ def test_shipped_profiles_are_valid(path: Path) -> None:
         ('kind = "cloud"', "kind='cloud'"),
         ("workers = 0", "at least 1"),
         ("workers = ", "cannot be read"),
+        ('workers = "two"', "workers='two'"),
+        ('memory_limit = "lots"', "memory_limit='lots'"),
+        ('local_directory = "/nowhere/at/all"', "is no folder"),
     ],
 )
 def test_bad_profiles(tmp_path: Path, text: str, words: str) -> None:

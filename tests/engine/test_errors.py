@@ -10,12 +10,16 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import lsdb
 import pyarrow.dataset as ds
 import pytest
 from astropy.io import fits
 from astropy.table import Table
+from hats.io.validation import is_valid_catalog
 
+from engine import infer
 from engine.journal import Journal
 from model.weights import default_weights_path
 
@@ -152,7 +156,38 @@ def test_a_changed_survey_is_refused_with_both_values(
     assert path.stem.removeprefix("tractor-") in line
     assert "when planned" in line
     assert "modified at 1.000 now" in line
-    # The same bricks elsewhere, untouched, are the same survey.
+
+
+def test_the_same_survey_elsewhere_is_the_same(
+    engine: Engine, survey_copy: Path, run_copy: Path
+) -> None:
+    """A run goes on when its survey was moved: same bricks, same files."""
+    receipt = sorted((run_copy / "receipts").iterdir())[0]
+    receipt.unlink()
+    engine("run", "--survey", survey_copy, "--output", run_copy, "--workers", 0)
+    status = json.loads(engine("status", run_copy, "--json"))
+    assert status["survey"] == str(survey_copy / "south")
+    assert status["finished"]
+
+
+def test_a_survey_that_changes_while_it_is_read(
+    engine: Engine, survey_copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A lost image must not pass for a band that the survey never had."""
+    build = infer.build_brick_arrays
+
+    def build_and_lose_an_image(layout: Any, brick: Any, *rest: Any) -> Any:
+        counts = build(layout, brick, *rest)
+        layout.brick_file("image", brick.name, "r").unlink()
+        return counts
+
+    monkeypatch.setattr(infer, "build_brick_arrays", build_and_lose_an_image)
+    run = ("run", "--survey", survey_copy, "--output", tmp_path / "run", "--workers", 0)
+    line = one_line(engine(*run, expect=2))
+    assert "changed while the run was going" in line
+    assert "image-r" in line
+    assert "absent now" in line
+    assert not list((tmp_path / "run" / "receipts").iterdir())
 
 
 def test_a_damaged_receipt_or_plan(engine: Engine, mock_survey: Path, run_copy: Path) -> None:
@@ -162,11 +197,17 @@ def test_a_damaged_receipt_or_plan(engine: Engine, mock_survey: Path, run_copy: 
     receipt.write_text(json.dumps({**content, "plan_digest": "f" * 64}))
     line = one_line(engine(*run, expect=2))
     assert "receipt of plan ffffffffffff" in line
-    receipt.write_text("{")
-    assert receipt.name in one_line(engine("status", run_copy, expect=2))
+    for damaged in ("{", "{}", "[]"):
+        receipt.write_text(damaged)
+        assert receipt.name in one_line(engine("status", run_copy, expect=2))
+        assert receipt.name in one_line(engine(*run, expect=2))
     plan = run_copy / "plan.json"
     plan.write_text(plan.read_text().replace('"nside": 32', '"nside": 64'))
     assert "edited" in one_line(engine(*run, expect=2))
+    plan.write_text("{}")
+    assert "plan.json" in one_line(engine(*run, expect=2))
+    plan.unlink()
+    assert "but no plan.json" in one_line(engine(*run, expect=2))
 
 
 def test_two_processes_on_one_run(engine: Engine, mock_survey: Path, run_copy: Path) -> None:
@@ -265,6 +306,10 @@ def test_bad_bricks_are_quarantined_and_the_others_finish(
     assert dataset.count_rows() == expected > 0
     assert "passed" in engine("verify", tmp_path / "run" / "catalogue")
 
+    listed = tmp_path / "run" / "quarantined.txt"
+    again = engine("plan", "--survey", survey_copy, "--bricks", listed, "--json")
+    assert json.loads(again)["num_bricks"] == 5
+
     # Mended files are a changed survey, accepted for quarantined bricks on request only.
     original = finished_run / "plan.json"
     mock_root = Path(json.loads(original.read_text())["survey"]["root"])
@@ -275,6 +320,41 @@ def test_bad_bricks_are_quarantined_and_the_others_finish(
     healed = {p.name: p.read_bytes() for p in (tmp_path / "run/catalogue/dataset").rglob("Npix*")}
     whole = {p.name: p.read_bytes() for p in (finished_run / "catalogue/dataset").rglob("Npix*")}
     assert healed == whole
+    assert not listed.exists()
+
+
+def test_a_run_of_bad_bricks_only_is_an_empty_catalogue(
+    engine: Engine, survey_copy: Path, tmp_path: Path
+) -> None:
+    for path in survey_copy.glob("south/coadd/*/*/*-image-g.fits.fz"):
+        truncate(path)
+    run = ("run", "--survey", survey_copy, "--output", tmp_path / "run", "--workers", 0)
+    text = engine(*run, expect=3)
+    assert "(8 quarantined)" in text
+    assert "note: 8 bricks were quarantined" in engine("verify", tmp_path / "run" / "catalogue")
+    assert is_valid_catalog(str(tmp_path / "run" / "catalogue"), strict=True)
+    assert len(lsdb.open_catalog(str(tmp_path / "run" / "catalogue")).compute()) == 0
+
+
+def test_output_of_build_and_train(
+    engine: Engine, real_bricks: Path, mock_survey: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    build = ("build", "--survey", real_bricks / "testcase4", "--brick", "1867p255")
+    for option in (("--output", tmp_path / "file"), ("--picture", tmp_path / "file" / "x.png")):
+        assert "cannot be written" in one_line(engine(*build, *option, expect=2))
+    text = engine(*build, "--output", tmp_path, "--picture", tmp_path / "x.odd", expect=2)
+    assert ".png" in one_line(text)
+    train = ("train", "--survey", mock_survey, "--output", tmp_path / "file")
+    assert "cannot be written" in one_line(engine(*train, expect=2))
+
+
+def test_a_truth_table_that_cannot_be_used_does_not_spoil_a_run(
+    engine: Engine, survey_copy: Path, tmp_path: Path
+) -> None:
+    (survey_copy / "truth.fits").write_text("no table")
+    text = engine("run", "--survey", survey_copy, "--output", tmp_path / "run", "--workers", 0)
+    assert "accuracy   unknown: truth table" in text
 
 
 def test_status_finish_and_verify_of_nothing(engine: Engine, tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ def test_truth_that_cannot_be_used(
         "train", "--survey", mock_survey, "--truth", truth, "--output", tmp_path / "w", expect=2
     )
     assert words[change] in text
-    assert not (tmp_path / "w").exists()
+    assert not list((tmp_path / "w").iterdir())
 
 
 def test_too_little_sky_to_split(engine: Engine, tmp_path: Path) -> None:

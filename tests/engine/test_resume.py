@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import random
 import signal
@@ -13,6 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from partitions.store import read_arrays
 
 Engine = Callable[..., str]
 
@@ -41,26 +44,122 @@ def test_workers_write_the_same_bytes_as_one_process(
     assert len(leaf_digests(run)) >= 3
 
 
+@pytest.fixture(scope="module")
+def fine_run(engine: Engine, mock_survey: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same survey at nside 512, where every brick is a partition: more moments to be killed."""
+    run = tmp_path_factory.mktemp("runs") / "fine"
+    engine("run", "--survey", mock_survey, "--output", run, "--workers", 0, "--healpix-nside", 512)
+    return run
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("attempt", range(10))
 def test_kill_9_at_a_random_moment_and_resume(
-    engine: Engine, mock_survey: Path, finished_run: Path, tmp_path: Path, attempt: int
+    mock_survey: Path, fine_run: Path, tmp_path: Path, attempt: int
 ) -> None:
-    """Odd attempts run on two Dask workers, even ones in one process."""
+    """Odd attempts run on two Dask workers, even ones in one process.
+
+    The moment is drawn from the run's own progress: after some number of receipts and up to
+    0.2 s more, so that it falls within the work on a machine of any speed.
+    """
     run = tmp_path / "run"
-    arguments = ("run", "--survey", mock_survey, "--output", run, "--workers", attempt % 2 * 2)
+    arguments = (
+        "run",
+        "--survey",
+        mock_survey,
+        "--output",
+        run,
+        "--healpix-nside",
+        512,
+        "--workers",
+        attempt % 2 * 2,
+    )
+    num_partitions = len(list((fine_run / "receipts").iterdir()))
+    assert num_partitions >= 6
     moment = random.Random(attempt)
+    wanted = moment.randrange(num_partitions - 1)
     process = start_engine(*arguments)
-    # From the making of the run directory on, any moment of the few seconds of work.
-    deadline = time.monotonic() + 60
-    while not run.exists() and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.002)
-    time.sleep(moment.uniform(0, 7.0 if attempt % 2 else 2.5))
+    while len(list(run.glob("receipts/*.json"))) < wanted or not run.exists():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.001)
+    time.sleep(moment.uniform(0, 0.2))
+    assert process.poll() is None, "it was done before it could be killed"
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
-    engine("run", "--survey", mock_survey, "--output", run, "--workers", 0)
-    assert leaf_digests(run) == leaf_digests(finished_run)
+    repeated = start_engine(*arguments)
+    output, _ = repeated.communicate()
+    assert repeated.returncode == 0, output
+    assert leaf_digests(run) == leaf_digests(fine_run)
     assert not list(run.glob("**/wip-*"))
+
+
+class Crash(BaseException):
+    """Stands for a crash: nothing in the engine catches it."""
+
+
+@pytest.mark.parametrize("crash_at", [1, 2, 3, 5, 8, 12, 15, 18, 21])
+def test_a_crash_at_the_nth_rename_and_resume(
+    engine: Engine,
+    mock_survey: Path,
+    finished_run: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    crash_at: int,
+) -> None:
+    """Every state of a run changes by a rename: stop before the n-th, start again."""
+    run = tmp_path / "run"
+    arguments = ("run", "--survey", mock_survey, "--output", run, "--workers", 0)
+    rename, num_renames = os.replace, 0
+
+    def rename_or_crash(source: Path, target: Path) -> None:
+        nonlocal num_renames
+        if Path(target).is_relative_to(run):
+            num_renames += 1
+            if num_renames == crash_at:
+                raise Crash
+        rename(source, target)
+
+    monkeypatch.setattr(os, "replace", rename_or_crash)
+    with pytest.raises(Crash):
+        engine(*arguments)
+    monkeypatch.undo()
+    engine(*arguments)
+    assert leaf_digests(run) == leaf_digests(finished_run)
+    assert "passed" in engine("verify", run / "catalogue")
+
+
+def test_a_partial_catalogue_is_not_taken_for_the_whole(
+    engine: Engine, mock_survey: Path, run_copy: Path, finished_run: Path
+) -> None:
+    """Killed after the last receipt, with the catalogue of an earlier partial finish in place."""
+    receipt = sorted((run_copy / "receipts").iterdir())[0]
+    content = receipt.read_bytes()
+    receipt.unlink()
+    engine("finish", run_copy, "--partial")
+    receipt.write_bytes(content)
+    engine("run", "--survey", mock_survey, "--output", run_copy, "--workers", 0)
+    assert leaf_digests(run_copy) == leaf_digests(finished_run)
+
+
+def test_litter_of_a_killed_attempt_is_swept(
+    engine: Engine, mock_survey: Path, run_copy: Path
+) -> None:
+    (run_copy / "wip" / "wip-deadbeef-5-1.json").write_text("")
+    (run_copy / "arrays" / "5-1" / "wip-deadbeef-x.zarr").mkdir(parents=True)
+    engine("run", "--survey", mock_survey, "--output", run_copy, "--workers", 0)
+    assert not list(run_copy.glob("**/wip-*"))
+
+
+def test_kept_arrays_are_those_of_the_plan(
+    engine: Engine, mock_survey: Path, tmp_path: Path, finished_run: Path
+) -> None:
+    run = tmp_path / "run"
+    engine("run", "--survey", mock_survey, "--output", run, "--workers", 0, "--keep-arrays")
+    groups = sorted(path.stem for path in run.glob("arrays/*/*.zarr"))
+    assert groups == sorted(path.name for path in mock_survey.glob("south/coadd/*/*"))
+    num_rows = sum(len(read_arrays(path)["objid"]) for path in run.glob("arrays/*/*.zarr"))
+    assert num_rows == json.loads(engine("status", run, "--json"))["num_sources"]
+    assert leaf_digests(run) == leaf_digests(finished_run)
 
 
 def test_a_stopped_run_resumes_only_what_remains(
@@ -69,7 +168,6 @@ def test_a_stopped_run_resumes_only_what_remains(
     receipts = sorted((run_copy / "receipts").iterdir())
     kept = {path: path.stat().st_mtime_ns for path in receipts[1:]}
     receipts[0].unlink()
-    (run_copy / "wip" / "wip-deadbeef-x").mkdir()
     text = engine("run", "--survey", mock_survey, "--output", run_copy, "--workers", 0)
     assert f"Resuming {run_copy}/: {len(kept)} of {len(receipts)} partitions are done" in text
     assert {path: path.stat().st_mtime_ns for path in kept} == kept

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import hats.io.validation
 import lsdb
@@ -17,6 +19,7 @@ from astropy.coordinates import SkyCoord
 from astropy.table import Table, vstack
 
 from engine.catalogue.schema import POINT_COLUMNS, catalogue_schema
+from partitions import dr10
 from partitions.healpix import radec_to_pixel
 from partitions.schema import QUALITY_BITS
 
@@ -89,6 +92,33 @@ def test_each_image_file_was_decoded_once(
     assert status["num_rows_read"] == (
         status["num_sources"] + status["num_not_primary"] + status["num_dup"]
     )
+
+
+def test_no_file_is_read_twice_at_any_nside(
+    engine: Engine, mock_survey: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Counted where files are read, not where the engine says so."""
+    read, paths = dr10._read_verified, Counter[Path]()
+
+    def count(layout: Any, path: Path, checksums: Any) -> Any:
+        paths[path] += 1
+        return read(layout, path, checksums)
+
+    monkeypatch.setattr(dr10, "_read_verified", count)
+    engine(
+        "run",
+        "--survey",
+        mock_survey,
+        "--output",
+        tmp_path / "run",
+        "--workers",
+        0,
+        "--healpix-nside",
+        1024,
+    )
+    south = mock_survey / "south"
+    files = {*south.glob("coadd/*/*/*-image-*.fits.fz"), *south.glob("tractor/*/tractor-*.fits")}
+    assert paths == Counter(path.resolve() for path in files)
 
 
 def test_hats_validator_accepts_it(finished_run: Path) -> None:

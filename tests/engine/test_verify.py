@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -62,6 +63,7 @@ CORRUPTIONS: dict[str, tuple[Change, str]] = {
     "a row twice": (lambda t: pa.concat_tables([t, t.slice(t.num_rows - 1)]), "not unique"),
     "unsorted": (lambda t: t.take(list(range(t.num_rows))[::-1]), "order"),
     "index all zero": (replace("_healpix_29", lambda v: v.fill(0)), "row 0: _healpix_29"),
+    "no position": (replace("DEC", set_row(4, np.nan)), "row 4: position"),
     "moved row": (replace("RA", set_row(3, 200.0)), "row 3: not in its own pixel"),
     "dtype": (cast, "column EBV is double, expected float"),
     "missing column": (lambda t: t.drop_columns(["MASKBITS"]), "column MASKBITS is missing"),
@@ -106,12 +108,46 @@ def test_missing_and_stray_files(engine: Engine, run_copy: Path) -> None:
 
 
 def test_counts_against_the_receipts(engine: Engine, run_copy: Path) -> None:
-    """A catalogue that agrees with itself, but not with what the partitions read."""
-    receipt = sorted((run_copy / "receipts").iterdir())[0]
-    content = json.loads(receipt.read_text())
-    content["num_sources"] += 1
-    receipt.write_text(json.dumps(content))
-    assert "primary, non-DUP rows read" in engine("verify", run_copy / "catalogue", expect=1)
+    """A catalogue that agrees with itself, but not with what was read of a brick."""
+    for receipt in sorted((run_copy / "receipts").iterdir()):
+        content = json.loads(receipt.read_text())
+        name = next((n for n, facts in content["bricks"].items() if facts["num_sources"]), None)
+        if name is not None:
+            content["bricks"][name]["num_sources"] += 1
+            receipt.write_text(json.dumps(content))
+            break
+    text = engine("verify", run_copy / "catalogue", expect=1)
+    assert f"brick {name}: " in text
+    assert "primary, non-DUP rows read" in text
+
+
+def test_a_row_in_two_leaves(engine: Engine, run_copy: Path) -> None:
+    """The same source again, in the leaf of another position: each leaf alone is sound."""
+    first, second = leaves(run_copy)[-2:]
+    rows, other = pq.read_table(first, partitioning=None), pq.read_table(second, partitioning=None)
+    copied = rows.slice(0, 1)
+    for column in ("_healpix_29", "RA", "DEC"):
+        index = copied.schema.get_field_index(column)
+        value = other.column(column).slice(0, 1)
+        copied = copied.set_column(index, copied.schema.field(index), value)
+    order = [("_healpix_29", "ascending"), ("RELEASE", "ascending"), ("BRICKID", "ascending")]
+    joined = pa.concat_tables([other, copied]).sort_by([*order, ("OBJID", "ascending")])
+    pq.write_table(joined, second)
+    manifest = run_copy / "catalogue" / "_engine" / "leaves.json"
+    content = json.loads(manifest.read_text())
+    number = second.stem.removeprefix("Npix=")
+    digest = hashlib.sha256(second.read_bytes()).hexdigest()
+    content["leaves"][number].update(rows=joined.num_rows, sha256=digest)
+    manifest.write_text(json.dumps(content))
+    text = engine("verify", run_copy / "catalogue", expect=1)
+    assert "not unique" not in text
+    assert "primary, non-DUP rows read" in text
+
+
+def test_a_partial_catalogue_says_so(engine: Engine, run_copy: Path) -> None:
+    sorted((run_copy / "receipts").iterdir())[0].unlink()
+    engine("finish", run_copy, "--partial")
+    assert "note: 1 of" in engine("verify", run_copy / "catalogue")
 
 
 def test_json_lists_the_failures(engine: Engine, run_copy: Path) -> None:

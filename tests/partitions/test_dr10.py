@@ -6,11 +6,12 @@ import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from astropy.io import fits
-from astropy.table import Table
+from astropy.table import Column, Table
 
 from partitions.bricks import Brick, BrickError, SurveyError, SurveyLayout
 from partitions.dr10 import (
@@ -223,6 +224,60 @@ def test_table_of_another_brick(survey_copy: SurveyLayout) -> None:
     table.write(path, overwrite=True)
     with pytest.raises(BrickError, match=f"BRICKID 77, but brick {BRICK_4} is 473357"):
         read_tractor(survey_copy, brick)
+
+
+def change_table(layout: SurveyLayout, brick: Brick, column: str, values: Any) -> None:
+    path = layout.brick_file("tractor", brick.name)
+    table = Table.read(path)
+    table.replace_column(column, Column(values))
+    table.write(path, overwrite=True)
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "words"),
+    [
+        ("apflux_z", np.ones(8, np.float32), r"apflux_z has shape \(\) a row, not \(8,\)"),
+        ("apflux_z", np.ones((8, 5), np.float32), r"apflux_z has shape \(5,\) a row"),
+        ("objid", np.arange(8, dtype=np.int32) - 1, "objid has values from -1 to 6"),
+        ("release", np.full(8, 70_000), "release has values from 70000"),
+        ("flux_z", np.array(["bright"] * 8), "flux_z is .* expected float32"),
+        ("dec", np.full(8, 91.0), "a position is not on the sky"),
+        ("ra", np.full(8, np.nan), "a position is not on the sky"),
+    ],
+)
+def test_columns_that_are_not_what_they_should_be(
+    survey_copy: SurveyLayout, column: str, values: Any, words: str
+) -> None:
+    brick = only_brick(survey_copy)
+    change_table(survey_copy, brick, column, values)
+    with pytest.raises(BrickError, match=words):
+        read_tractor(survey_copy, brick)
+
+
+def test_a_header_without_a_usable_wcs(survey_copy: SurveyLayout) -> None:
+    brick = only_brick(survey_copy)
+    path = survey_copy.brick_file("image", brick.name, "z")
+    with fits.open(path) as hdus:
+        header, data = hdus[1].header, hdus[1].data
+    header["CTYPE1"] = "RA---XXX"
+    fits.HDUList([fits.PrimaryHDU(), fits.CompImageHDU(data, header)]).writeto(path, overwrite=True)
+    with pytest.raises(BrickError, match="no usable celestial WCS"):
+        read_coadd(survey_copy, brick, "z")
+
+
+def test_a_checksum_list_that_is_cut_short(survey_copy: SurveyLayout) -> None:
+    brick = only_brick(survey_copy)
+    path = survey_copy.brick_file("checksums", brick.name)
+    path.write_text(path.read_text()[:-90])
+    with pytest.raises(BrickError, match="no line of a sha256sum file"):
+        read_file_checksums(survey_copy, brick)
+
+
+def test_a_damaged_brick_table(survey_copy: SurveyLayout) -> None:
+    path = survey_copy.bricks_table
+    path.write_bytes(path.read_bytes()[:300])
+    with pytest.raises(SurveyError, match=path.name):
+        read_bricks(survey_copy)
 
 
 def test_flux_that_is_no_number_counts_as_missing(survey_copy: SurveyLayout) -> None:
