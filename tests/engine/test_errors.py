@@ -217,7 +217,7 @@ def test_two_processes_on_one_run(engine: Engine, mock_survey: Path, run_copy: P
 
 
 def test_a_full_disk_keeps_what_is_done(engine: Engine, mock_survey: Path, tmp_path: Path) -> None:
-    """The kernel refuses files over 200 kB, as a quota would; then the limit is lifted."""
+    """The kernel refuses files over 100 kB, as a quota would; then the limit is lifted."""
     command = [
         sys.executable,
         "-m",
@@ -232,7 +232,7 @@ def test_a_full_disk_keeps_what_is_done(engine: Engine, mock_survey: Path, tmp_p
     ]
 
     def limit() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, resource.RLIM_INFINITY))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
 
     stopped = subprocess.run(command, capture_output=True, text=True, preexec_fn=limit, check=False)
     assert stopped.returncode == 2, stopped.stdout + stopped.stderr
