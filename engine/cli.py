@@ -194,8 +194,8 @@ def run(
         remaining = journal.remaining(plan)
         finished = run_status(journal, plan).finished
         if remaining:
-            withdraw_catalogue(journal.catalogue_folder)
             _check_free_space(plan, journal, len(remaining) / len(plan.partitions), keep_arrays)
+            withdraw_catalogue(journal.catalogue_folder)
         if keep_arrays and len(remaining) < len(plan.partitions):
             num_done = len(plan.partitions) - len(remaining)
             _say(as_json, f"--keep-arrays: {num_done} partitions are done, theirs were not kept")

@@ -332,7 +332,7 @@ def write_mock_survey(
         if found != identity:
             raise FileExistsError(
                 f"{marker}: holds the mock survey {json.dumps(found)}, "
-                f"not the one asked for, {json.dumps(identity)}; choose another folder"
+                f"not the one asked for, {json.dumps(identity)}; remove it or choose another folder"
             )
         return
     layout = SurveyLayout(root=root, folder=root / "south")
