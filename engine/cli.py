@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import shlex
 import shutil
 import sys
 import tempfile
@@ -28,13 +27,14 @@ from engine.catalogue.verify import verify_catalogue
 from engine.config import RunConfig, UserError, parse_region, read_brick_list
 from engine.fit import collect_training_rows
 from engine.infer import PartitionTask, make_task
-from engine.journal import QUARANTINE_LIST, Journal, Receipt
+from engine.journal import Journal, Receipt
 from engine.picture import draw_stamps
 from engine.plan import RunPlan, make_plan
 from engine.progress import Progress
-from engine.project import Projection, project
+from engine.project import project
 from engine.schedule import run_dask, run_serial
-from engine.summary import RunStatus, accuracy, repeat_command, run_status
+from engine.summary import RunStatus, accuracy, run_status
+from engine.terminal import resume_line, show_plan, show_run, show_status
 from model.network import CompactConfig, NetworkConfig, Wei2025Config
 from model.predict import Predictor
 from model.train import TrainConfig
@@ -59,9 +59,6 @@ _OUTPUT_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EA
 
 # Below this, workers take longer to start than they save.
 _SMALL_RUN_ROWS = 20_000
-
-# Quarantined bricks named on the terminal; the file in the run directory has all.
-_MAX_LISTED = 10
 
 _DEMO_SURVEY = Path("mock-survey")
 _DEMO_SEED = 2026
@@ -201,7 +198,7 @@ def run(
             _say(as_json, f"--keep-arrays: {num_done} partitions are done, theirs were not kept")
         tasks = [make_task(plan, partition, journal, keep_arrays) for partition in remaining]
         num_before = run_status(journal, plan).num_sources
-        _say(as_json, _resume_line(plan, len(remaining), config.output))
+        _say(as_json, resume_line(plan, len(remaining), config.output))
         given_up = _run_partitions(tasks, profile, as_json)
         if not given_up and (remaining or not finished):
             _finish(journal, plan, as_json)
@@ -213,7 +210,7 @@ def run(
     if as_json:
         click.echo(json.dumps(report))
     else:
-        _print_run(report, status, survey_named=survey is not None)
+        show_run(report, status, survey_named=survey is not None)
     if status.quarantined or given_up:
         sys.exit(EXIT_QUARANTINED)
 
@@ -292,15 +289,6 @@ def _check_free_space(
         )
 
 
-def _resume_line(plan: RunPlan, num_remaining: int, output: Path) -> str:
-    total = len(plan.partitions)
-    if num_remaining == total:
-        return f"Running {total} partitions ({plan.num_bricks} bricks) into {output}/"
-    if num_remaining:
-        return f"Resuming {output}/: {total - num_remaining} of {total} partitions are done"
-    return f"{output}/: all {total} partitions are done already"
-
-
 def _run_partitions(
     tasks: list[PartitionTask], profile: MachineProfile | None, as_json: bool
 ) -> dict[str, str]:
@@ -351,49 +339,6 @@ def _run_report(
     }
 
 
-def _print_run(report: dict[str, Any], status: RunStatus, survey_named: bool) -> None:
-    rate = f"  {report['num_new_sources'] / report['elapsed_s']:,.0f} sources/s"
-    click.echo(f"\nCatalogue  {report['catalogue'] or 'not finished'}")
-    click.echo(f"partitions {status.num_partitions_done} of {status.num_partitions}")
-    click.echo(
-        f"bricks     {status.num_bricks_done} of {status.num_bricks}"
-        f"  ({len(status.quarantined)} quarantined)"
-    )
-    click.echo(f"sources    {status.num_sources:,}")
-    click.echo(f"seconds    {report['elapsed_s']:.1f}{rate if report['num_new_sources'] else ''}")
-    known = report["accuracy"]
-    if known is not None:
-        click.echo(
-            f"accuracy   sigma_NMAD {known['sigma_nmad']:.4f}  eta {100 * known['eta']:.1f} %"
-            f"  bias {known['bias']:+.4f}"
-            f"\n           ({known['num_sources']:,} galaxies and quasars of the mock's truth)"
-        )
-    if report["accuracy_problem"]:
-        click.echo(f"accuracy   unknown: {report['accuracy_problem']}")
-    _print_quarantine(status)
-    for pixel, reason in report["given_up"].items():
-        click.echo(f"given up   partition {pixel}: {reason}; repeat the command to try again")
-    click.echo("\nNext")
-    click.echo(f"  engine verify {shlex.quote(str(Path(status.run) / 'catalogue'))}")
-    click.echo(f"  engine status {shlex.quote(status.run)}")
-    if survey_named:
-        click.echo("  engine plan --help")
-    else:
-        click.echo("  engine run --survey PATH/TO/dr10 --region 149.5,150.7,1.6,2.8")
-
-
-def _print_quarantine(status: RunStatus) -> None:
-    if not status.quarantined:
-        return
-    click.echo("\nQuarantined bricks, and the command that repeats each:")
-    for name, reason in list(status.quarantined.items())[:_MAX_LISTED]:
-        click.echo(f"  {name}  {reason}\n    {repeat_command(status.survey, name)}")
-    if len(status.quarantined) > _MAX_LISTED:
-        click.echo(f"  ... and {len(status.quarantined) - _MAX_LISTED} more")
-    click.echo(f"All of them: {Path(status.run) / QUARANTINE_LIST} (a list for --bricks).")
-    click.echo("When they are mended, repeat the run with --retry-quarantined.")
-
-
 @cli.command()
 @_survey_options
 @_json_option
@@ -422,26 +367,7 @@ def plan(
     if as_json:
         click.echo(json.dumps({"digest": made.digest, **asdict(projection)}))
         return
-    _print_plan(made, projection, config)
-
-
-def _print_plan(made: RunPlan, projection: Projection, config: RunConfig) -> None:
-    per_partition = [len(partition.bricks) for partition in made.partitions]
-    click.echo(f"survey     {made.survey.folder}")
-    click.echo(f"weights    {made.network}, digest {made.weights_digest[:12]}")
-    click.echo(
-        f"partitions {len(made.partitions)} at nside {1 << made.order} "
-        f"({min(per_partition)} to {max(per_partition)} bricks each)"
-    )
-    click.echo(f"bricks     {made.num_bricks:,}")
-    click.echo(f"rows       {made.num_rows:,} in the Tractor tables, non-primary ones included")
-    click.echo(f"read       {projection.input_bytes / 1e9:.3f} GB")
-    click.echo(f"write      {projection.output_bytes / 1e9:.3f} GB into {config.output}/")
-    click.echo(f"memory     {projection.worker_memory_bytes / 1e9:.2f} GB a worker")
-    click.echo(
-        f"time       {projection.worker_seconds:,.0f} s of one worker "
-        f"({projection.network_sources_per_s:,.0f} sources/s in the network alone, measured now)"
-    )
+    show_plan(made, projection, config)
 
 
 @cli.command()
@@ -503,23 +429,7 @@ def status(run_folder: Path, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(asdict(state)))
         return
-    click.echo(f"run        {state.run}")
-    click.echo(f"survey     {state.survey}")
-    click.echo(f"partitions {state.num_partitions_done} of {state.num_partitions}")
-    click.echo(
-        f"bricks     {state.num_bricks_done} of {state.num_bricks}"
-        f"  ({len(state.quarantined)} quarantined)"
-    )
-    click.echo(
-        f"rows       {state.num_rows_read:,} read = {state.num_sources:,} sources"
-        f" + {state.num_not_primary:,} not primary + {state.num_dup:,} DUP"
-    )
-    decoded = ", ".join(f"{band} {count}" for band, count in state.decoded.items())
-    click.echo(f"decoded    {decoded or 'nothing'} image files")
-    steps = ", ".join(f"{step} {value:.1f}" for step, value in state.seconds.items())
-    click.echo(f"seconds    {steps} (summed over workers)")
-    click.echo(f"catalogue  {'finished' if state.finished else 'not finished'}")
-    _print_quarantine(state)
+    show_status(state)
 
 
 @cli.command()

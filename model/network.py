@@ -23,6 +23,7 @@ References
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from itertools import pairwise
@@ -214,7 +215,7 @@ def _bands_present(coverage_NB: Tensor) -> Tensor:
     return (coverage_NB > 0).to(torch.float32)
 
 
-class RedshiftNetwork(nn.Module):
+class RedshiftNetwork(nn.Module, ABC):
     """A network from stored arrays to logits over redshift bins."""
 
     config: NetworkConfig
@@ -229,9 +230,9 @@ class RedshiftNetwork(nn.Module):
             if shape[-2:] != (side, side):
                 raise ValueError(f"{name} has shape {shape}, the network wants {side} x {side} px")
 
+    @abstractmethod
     def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """Logits (N, Z)."""
-        raise NotImplementedError
 
 
 # --- compact ---------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Where the real survey files are, and the session's data flow."""
+"""Where the real survey files are, and the data flow that most tests share."""
 
 from __future__ import annotations
 
