@@ -190,7 +190,7 @@ def report(result: dict[str, Any]) -> None:
                 )
             for rival, gain in table["gain_of_image_and_photometry_over"].items():
                 print(
-                    f"    beats {rival} by sigma_NMAD {gain['sigma_nmad']:+.4f}"
+                    f"    ahead of {rival} by sigma_NMAD {gain['sigma_nmad']:+.4f}"
                     f" +- {gain['sigma_nmad_error']:.4f}, eta {gain['eta']:+.4f}"
                     f" +- {gain['eta_error']:.4f}"
                 )
