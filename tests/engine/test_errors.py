@@ -341,8 +341,9 @@ def test_output_of_build_and_train(
 ) -> None:
     (tmp_path / "file").write_text("")
     build = ("build", "--survey", real_bricks / "testcase4", "--brick", "1867p255")
-    for option in (("--output", tmp_path / "file"), ("--picture", tmp_path / "file" / "x.png")):
-        assert "cannot be written" in one_line(engine(*build, *option, expect=2))
+    picture = ("--output", tmp_path, "--picture", tmp_path / "file" / "x.png")
+    for options in (("--output", tmp_path / "file"), picture):
+        assert "cannot be written" in one_line(engine(*build, *options, expect=2))
     text = engine(*build, "--output", tmp_path, "--picture", tmp_path / "x.odd", expect=2)
     assert ".png" in one_line(text)
     train = ("train", "--survey", mock_survey, "--output", tmp_path / "file")
