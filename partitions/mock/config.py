@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from partitions.mock.sky_tiles import BRICK_SIDE_PX
 
-MOCK_VERSION = 2
+MOCK_VERSION = 3
 """Raised whenever the same config would write other bytes."""
 
 

@@ -31,12 +31,12 @@ from partitions.schema import BANDS, EXTINCTION_COEFFICIENT
 FloatArray = NDArray[np.float64]
 
 CLASSES = ("BGS", "LRG", "ELG", "DWARF", "FIELD", "QSO", "STAR")
-CLASS_SHARE = (0.20, 0.12, 0.38, 0.04, 0.06, 0.05, 0.15)
+CLASS_SHARE = (0.34, 0.11, 0.27, 0.04, 0.05, 0.05, 0.14)
 """Target-rich: DESI's classes are over-represented, so that a small mock trains every one."""
 
 EXTINCTION = np.array([EXTINCTION_COEFFICIENT[band] for band in BANDS])
 
-MAX_CLUMPS = 5
+MAX_CLUMPS = 9
 
 # Template mixtures (shares of rest-frame r light): dusty old, starburst with nebular light,
 # intermediate, old, young.
@@ -44,6 +44,11 @@ EARLY_MIXTURE = np.array([0.06, 0.0, 0.04, 0.90, 0.0])
 LATE_MIXTURE = np.array([0.0, 0.0, 0.72, 0.20, 0.08])
 YOUNG_MIXTURE = np.array([0.0, 0.25, 0.10, 0.0, 0.65])
 BURST_MIXTURE = np.array([0.0, 0.62, 0.0, 0.0, 0.38])
+
+SPECTRAL_DIVERSITY_MAG = np.array([0.065, 0.05, 0.05, 0.05, 0.12, 0.15])
+"""What five templates cannot express, per band (the template error function of Brammer, van Dokkum
+& Coppi 2008, ApJ 686, 1503, widest in the ultraviolet and in the infrared). Without it bright
+galaxies are far easier than real ones."""
 
 
 @dataclass(frozen=True)
@@ -159,7 +164,7 @@ def build_galaxies(
     )
     # Star formation comes in bursts: how much of the light is in young clumps differs from disc to
     # disc. The blue light confuses the colours; the clumps can be seen.
-    clump_share = np.where(early, 0.0, rng.beta(1.1, 2.6, n) * np.minimum(0.35 + activity, 1))
+    clump_share = np.where(early, 0.0, rng.beta(1.1, 3.6, n) * np.minimum(0.35 + activity, 1))
     clump_share *= 1 - bulge_share
     disc_share = 1 - bulge_share - clump_share
 
@@ -188,8 +193,8 @@ def build_galaxies(
     cos_inclination = rng.random(n)
     disc_axis = np.sqrt(cos_inclination**2 * (1 - 0.2**2) + 0.2**2)
     bulge_axis = np.where(early, rng.uniform(0.55, 1.0, n), 0.7 + 0.3 * disc_axis)
-    face_on_av = np.where(early, 0.02, (0.12 + 0.30 * luminous) * rng.lognormal(0, 0.15, n))
-    disc_av = np.clip(face_on_av * (1 + 5.0 * (1 - disc_axis)), 0, 1.9)
+    face_on_av = np.where(early, 0.02, (0.15 + 0.45 * luminous) * rng.lognormal(0, 0.12, n))
+    disc_av = np.clip(face_on_av * (0.4 + 5.0 * (1 - disc_axis)), 0, 2.0)
     bulge_av = np.clip(0.4 * disc_av, 0, 1.0)
 
     oii_ew = np.where(early, 0.0, (4 + 45 * activity**1.5) * rng.lognormal(0, 0.35, n))
@@ -207,6 +212,7 @@ def build_galaxies(
         ],
         axis=1,
     )
+    components *= 10 ** (-0.4 * rng.normal(0, 1, (n, 1, 6)) * SPECTRAL_DIVERSITY_MAG)
 
     # Stellar mass from the r-band light; the mass-to-light ratio falls with activity and redshift.
     mass_to_light = np.where(early, 2.5, 1.6 * 10 ** (-0.9 * activity)) / (1 + z) ** 0.6
@@ -231,11 +237,13 @@ def build_galaxies(
 def _propose_bgs(rng: np.random.Generator, n: int) -> tuple[Galaxies, NDArray[np.bool_]]:
     z = draw_redshift(rng, n, 0.015, 0.6)
     absolute_r = draw_absolute_magnitude(rng, n, -21.2, -1.05, -17.0) - 0.8 * z
-    early = rng.random(n) < np.clip(0.45 - 0.16 * (absolute_r + 21.0), 0.05, 0.85)
+    early = rng.random(n) < np.clip(0.35 - 0.16 * (absolute_r + 21.0), 0.05, 0.85)
     activity = np.clip(rng.beta(2, 4, n) + 0.06 * (absolute_r + 21.0), 0, 1)
     galaxies = build_galaxies(rng, z, absolute_r, early, activity, np.zeros(n))
     r = galaxies.magnitudes[:, 1]
-    return galaxies, (r < 20.175) & (r > 15.0)
+    # Spectroscopic samples of bright galaxies nest: SDSS to 17.77, GAMA to 19.8, BGS to 20.175.
+    observed = rng.random(n) < 10 ** (-0.3 * np.maximum(r - 17.5, 0))
+    return galaxies, (r < 20.175) & (r > 16.0) & observed
 
 
 def _propose_lrg(rng: np.random.Generator, n: int) -> tuple[Galaxies, NDArray[np.bool_]]:

@@ -340,8 +340,10 @@ def test_images_look_like_the_survey_files(survey: Path) -> None:
     saturated = (maskbits & (1 << MASKBITS["SATUR_G"])) > 0
     np.testing.assert_array_equal(invvar == 0, uncovered | saturated)
     np.testing.assert_array_equal(nexp == 0, invvar == 0)
-    sky = image[~uncovered & (invvar > 0)] * np.sqrt(invvar[~uncovered & (invvar > 0)])
-    assert robust_sigma(sky) == pytest.approx(1.0, abs=0.12)
+    # Differences of neighbouring pixels: the light of galaxies is smooth, the noise is not.
+    signal = np.where(~uncovered & (invvar > 0), image * np.sqrt(invvar), np.nan)
+    steps = np.diff(signal, axis=1) / np.sqrt(2)
+    assert robust_sigma(steps[np.isfinite(steps)]) == pytest.approx(1.0, abs=0.06)
     with fits.open(layout.brick_file("image", name, "W1")) as hdus:
         header = hdus[1].header
         side = int(1000 * 0.262 / 2.75)
@@ -438,7 +440,7 @@ def test_depth_density_and_psf_are_those_of_the_survey(survey: Path) -> None:
     density = len(truth) / (pixels * (0.262 / 3600) ** 2)
     assert 0.70 < density / SMALL.density_per_deg2 < 1.05
     share = {c: float((truth["CLASS"] == c).mean()) for c in ("BGS", "LRG", "ELG", "QSO", "STAR")}
-    assert share["ELG"] > 0.3
+    assert min(share["ELG"], share["BGS"]) > 0.2
     assert min(share.values()) > 0.02
     galaxy = truth["SPECTYPE"] == "GALAXY"
     assert np.all(truth["Z"][truth["SPECTYPE"] == "STAR"] == 0)
