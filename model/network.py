@@ -35,6 +35,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from model.moments import NUM_MOMENTS, ShapeMoments
 from partitions.schema import BANDS, OPTICAL_BANDS, WISE_BANDS
 
 INPUT_NAMES = (
@@ -51,6 +52,7 @@ INPUT_NAMES = (
 Modality = Literal["both", "photometry", "images"]
 
 _NUM_OPTICAL = len(OPTICAL_BANDS)
+_SHAPE_WIDTH = 64
 _NUM_BANDS = len(BANDS)
 
 # Standardised features beyond this many robust standard deviations carry no more information,
@@ -295,7 +297,7 @@ def _perceptron(widths: tuple[int, ...], dropout: float) -> nn.Sequential:
 
 
 class Compact(RedshiftNetwork):
-    """Residual encoders of optical and WISE stamps, a perceptron of the photometry, a head."""
+    """Residual encoders of optical and WISE stamps, moments, photometry, and a head on them all."""
 
     feature_center: Tensor
     feature_scale: Tensor
@@ -317,7 +319,9 @@ class Compact(RedshiftNetwork):
             self.optical = StampEncoder(_NUM_OPTICAL, config.optical_channels, stem_px=2)
             wise = (config.wise_channels,) * 2
             self.wise = StampEncoder(len(WISE_BANDS), wise, stem_px=1)
-            width += self.optical.out_features + self.wise.out_features
+            self.moments = ShapeMoments(config.optical_px)
+            self.shape = _perceptron((NUM_MOMENTS, _SHAPE_WIDTH), 0.0)
+            width += self.optical.out_features + self.wise.out_features + _SHAPE_WIDTH
         if config.modality != "images":
             inputs = config.num_features + 4 * _NUM_BANDS
             self.photometry = _perceptron((inputs, config.hidden, config.hidden), config.dropout)
@@ -336,10 +340,10 @@ class Compact(RedshiftNetwork):
                 )
             buffer.copy_(values)
 
-    def _scaled_stamps(self, stamps: Tensor, transmission: Tensor, softening: Tensor) -> Tensor:
-        """Dereddened pixels, linear at the noise level and logarithmic far above it."""
+    def _signal(self, stamps: Tensor, transmission: Tensor, softening: Tensor) -> Tensor:
+        """Dereddened pixels in units of the noise."""
         scale = (transmission * softening)[:, :, None, None]
-        return torch.asinh(stamps.to(torch.float32) / scale)
+        return stamps.to(torch.float32) / scale
 
     def _photometry_vector(self, inputs: Mapping[str, Tensor], transmission: Tensor) -> Tensor:
         """(N, F + 4 B): features, S/N, depth, presence and coverage of every band."""
@@ -367,10 +371,11 @@ class Compact(RedshiftNetwork):
                 "wise": (self.wise, slice(_NUM_OPTICAL, _NUM_BANDS)),
             }
             for name, (encoder, bands) in encoders.items():
-                scaled = self._scaled_stamps(
-                    inputs[name], transmission[:, bands], self.softening[bands]
-                )
-                parts.append(encoder(scaled, present[:, bands]))
+                signal = self._signal(inputs[name], transmission[:, bands], self.softening[bands])
+                # Linear at the noise level and logarithmic far above it.
+                parts.append(encoder(torch.asinh(signal), present[:, bands]))
+                if name == "optical":
+                    parts.append(self.shape(self.moments(signal)))
         if self.config.modality != "images":
             parts.append(self.photometry(self._photometry_vector(inputs, transmission)))
         logits: Tensor = self.logits(self.head(torch.cat(parts, dim=1)))

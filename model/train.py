@@ -1,11 +1,15 @@
 """Training: labelled arrays in, calibrated weights out.
 
-The loss is the cross-entropy of the redshift bins, with the target spread over neighbouring bins
-by a small Gaussian, plus the CRPS, which unlike the cross-entropy knows that bins are ordered.
-Rows are turned and mirrored, and whole bands are dropped at random, in images and photometry
-alike, so that the same network serves the 29 % of DR10 that lacks a band.
+The loss is the cross-entropy of the redshift bins plus the CRPS. Rows are turned and mirrored, and
+whole bands are dropped at random, in images and photometry alike, so that the same network serves
+the 29 % of DR10 that lacks a band.
 
-Given a seed, a device and a number of threads, the weights are the same bytes.
+Given a seed, a device and a number of threads, the weights are the same bytes, whether or not the
+run was killed on the way and went on from its last whole epoch.
+
+The loop is plain torch: there is one loop of a few lines, and what a framework would bring
+(checkpoints that resume to the same bytes, a running mean, a calibrated end) is the part that has
+to be ours anyway.
 
 Shapes: N objects, B bands, H W pixels, Z bins.
 """
@@ -17,6 +21,7 @@ import platform
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -25,7 +30,9 @@ import torch
 from torch import Tensor
 
 from model import metrics
+from model.augment import draw_kept_bands, turn_at_random
 from model.calibrate import cross_entropy, fit_temperature, softmax
+from model.checkpoint import load_checkpoint, run_identity, save_checkpoint
 from model.dataset import (
     Rows,
     Split,
@@ -36,6 +43,7 @@ from model.dataset import (
     split_by_sky,
     to_inputs,
 )
+from model.losses import posterior_loss
 from model.network import (
     CompactConfig,
     NetworkConfig,
@@ -46,23 +54,6 @@ from model.network import (
 from model.posterior import RedshiftGrid, summarise
 from model.weights import Weights
 from partitions.schema import BANDS
-
-BAND_DROP_PATTERNS: tuple[tuple[tuple[str, ...], float], ...] = (
-    (("i",), 6.0),
-    (("W1", "W2"), 4.0),
-    (("i", "W1", "W2"), 2.0),
-    (("r",), 1.0),
-    (("z",), 1.0),
-    (("g",), 1.0),
-    (("r", "i"), 1.0),
-    (("i", "z"), 1.0),
-    (("r", "z"), 1.0),
-    (("g", "i"), 1.0),
-    (("W2",), 1.0),
-    (("r", "i", "z"), 0.5),
-    (("g", "r", "i", "z"), 0.5),
-)
-"""Bands that are dropped together, and how often: i is DR10's most frequent gap."""
 
 
 @dataclass(frozen=True)
@@ -163,86 +154,6 @@ def redshift_grid(config: TrainConfig, num_bins: int) -> RedshiftGrid:
     return RedshiftGrid.log_uniform(0.0, config.z_max, num_bins)
 
 
-# --- targets and loss ------------------------------------------------------------------------
-
-
-def spread_target(z_N: Tensor, edges: Tensor, smoothing: float) -> Tensor:
-    """(N, Z) target probabilities: a Gaussian of sigma smoothing (1 + z), or the true bin.
-
-    What falls beyond the ends of the grid is given to its first and last bin.
-    """
-    if smoothing <= 0:
-        k = (torch.searchsorted(edges, z_N, right=True) - 1).clamp(0, len(edges) - 2)
-        return torch.nn.functional.one_hot(k, len(edges) - 1).to(torch.float32)
-    sigma = smoothing * (1 + z_N[:, None])
-    cdf = torch.special.ndtr((edges[None, :] - z_N[:, None]) / sigma)
-    cdf[:, 0], cdf[:, -1] = 0.0, 1.0
-    target: Tensor = cdf.diff(dim=1).to(torch.float32)
-    return target
-
-
-def posterior_loss(
-    logits_NZ: Tensor, z_N: Tensor, edges: Tensor, smoothing: float, crps_weight: float
-) -> Tensor:
-    """Mean cross-entropy plus `crps_weight` times the mean CRPS in z / (1 + z)."""
-    logits = logits_NZ.to(torch.float32)
-    target = spread_target(z_N, edges, smoothing)
-    log_p = torch.log_softmax(logits, dim=1)
-    loss = -(target * log_p).sum(dim=1)
-    if crps_weight > 0:
-        gap = log_p.exp().cumsum(dim=1) - target.cumsum(dim=1)
-        crps = (gap.square() * edges.diff().to(torch.float32)).sum(dim=1)
-        loss = loss + crps_weight * crps / (1 + z_N).to(torch.float32)
-    return loss.mean()
-
-
-# --- augmentation ----------------------------------------------------------------------------
-
-
-def _mirror(stamps: Tensor, axis: int) -> Tensor:
-    """Reverse an axis about the source's pixel, side // 2, and not about the stamp's middle.
-
-    A plain flip of an even side would shift the source by a pixel.
-    """
-    return stamps.flip(axis).roll(1, axis) if stamps.shape[axis] % 2 == 0 else stamps.flip(axis)
-
-
-def dihedral(stamps: Tensor, symmetry: int) -> Tensor:
-    """One of the 8 symmetries of a square (0 is the identity), the source's pixel kept fixed."""
-    if symmetry & 1:
-        stamps = _mirror(stamps, -1)
-    if symmetry & 2:
-        stamps = _mirror(stamps, -2)
-    return stamps.transpose(-1, -2) if symmetry & 4 else stamps
-
-
-def turn_at_random(inputs: Mapping[str, Tensor], rng: np.random.Generator) -> dict[str, Tensor]:
-    """Turn and mirror the stamps: each eighth of the batch by another symmetry, drawn at random.
-
-    Optical and WISE stamps of a row go together. Rows come shuffled, so every row meets every
-    symmetry with the same probability.
-    """
-    symmetries = rng.permutation(8).tolist()
-    result = dict(inputs)
-    for name in ("optical", "wise"):
-        parts = inputs[name].tensor_split(8)
-        turned = [dihedral(part, s) for part, s in zip(parts, symmetries, strict=True)]
-        result[name] = torch.cat(turned)
-    return result
-
-
-def draw_kept_bands(
-    num_rows: int, probability: float, bands: tuple[str, ...], rng: np.random.Generator
-) -> npt.NDArray[np.bool_]:
-    """(N, B) False where a band is to be dropped: outside `bands`, or by a drawn pattern."""
-    shares = np.array([share for _, share in BAND_DROP_PATTERNS])
-    dropped_PB = np.array([[b in names for b in BANDS] for names, _ in BAND_DROP_PATTERNS])
-    pattern = rng.choice(len(shares), size=num_rows, p=shares / shares.sum())
-    hit = rng.random(num_rows) < probability
-    allowed = np.array([band in bands for band in BANDS])
-    return np.asarray(~(dropped_PB[pattern] & hit[:, None]) & allowed)
-
-
 # --- the loop --------------------------------------------------------------------------------
 
 
@@ -309,6 +220,44 @@ class _Trainer:
             self.optimizer, _schedule(config, config.epochs * steps_per_epoch)
         )
         self.mean = _RunningMean(network, config.average_decay)
+        self.logs: list[EpochLog] = []
+        self.best_nll = math.inf
+        self.best_state = _copy(network.state_dict())
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the rest of the run depends on; see `model.checkpoint`."""
+        state: dict[str, Any] = {
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict(),
+            "mean": self.mean.mean,
+            "mean_steps": self.mean.steps,
+            "row_order": self.rng.bit_generator.state,
+            "torch_random": torch.get_rng_state(),
+            "logs": [asdict(log) for log in self.logs],
+            "best_nll": self.best_nll,
+            "best_state": self.best_state,
+        }
+        # LambdaLR's function is no data; it follows from the settings.
+        state["scheduler"] = {k: v for k, v in state["scheduler"].items() if k != "lr_lambdas"}
+        if self.device.type == "cuda":
+            state["cuda_random"] = torch.cuda.get_rng_state(self.device)
+        return state
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where `state_dict` was taken."""
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scheduler.load_state_dict({**state["scheduler"], "lr_lambdas": [None]})
+        self.mean.mean = {k: v.to(self.device) for k, v in state["mean"].items()}
+        self.mean.steps = state["mean_steps"]
+        self.rng.bit_generator.state = state["row_order"]
+        torch.set_rng_state(state["torch_random"])
+        if self.device.type == "cuda":
+            torch.cuda.set_rng_state(state["cuda_random"], self.device)
+        self.logs = [EpochLog(**log) for log in state["logs"]]
+        self.best_nll = state["best_nll"]
+        self.best_state = {k: v.to(self.device) for k, v in state["best_state"].items()}
 
     def inputs_of(self, rows: Rows) -> dict[str, Tensor]:
         """Tensors of some rows on the device."""
@@ -373,15 +322,22 @@ def _copy(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: value.detach().clone() for name, value in state.items()}
 
 
-def _fit(trainer: _Trainer, progress: Progress | None) -> tuple[list[EpochLog], dict[str, Tensor]]:
-    """Run the epochs; return their logs and the best epoch's parameters."""
+def _finished(trainer: _Trainer) -> bool:
+    """Whether all epochs are done, or too many passed without a better one."""
+    logs, config = trainer.logs, trainer.config
+    if not logs:
+        return False
+    best_epoch = max(log.epoch for log in logs if log.best)
+    return logs[-1].epoch >= config.epochs or logs[-1].epoch - best_epoch >= config.patience
+
+
+def _fit(trainer: _Trainer, progress: Progress | None, after_epoch: Callable[[], None]) -> None:
+    """Run the epochs that are left, and leave the best one's parameters in the network."""
     config, network = trainer.config, trainer.network
     rows = trainer.split.validation
     z_true = trainer.train_set.z_true[rows]
     true_bin = trainer.grid.bin_of(z_true)
-    logs: list[EpochLog] = []
-    best_nll, best_state = math.inf, _copy(network.state_dict())
-    for epoch in range(1, config.epochs + 1):
+    while not _finished(trainer):
         started = time.perf_counter()
         loss = trainer.train_epoch()
         elapsed_s = time.perf_counter() - started
@@ -394,13 +350,13 @@ def _fit(trainer: _Trainer, progress: Progress | None) -> tuple[list[EpochLog], 
         dz = metrics.normalised_error(
             summarise(softmax(logits), trainer.grid, ())["median"], z_true
         )
-        better = nll < best_nll
+        better = nll < trainer.best_nll
         if better:
-            best_nll, best_state = nll, _copy(network.state_dict())
+            trainer.best_nll, trainer.best_state = nll, _copy(network.state_dict())
         network.load_state_dict(raw)
-        logs.append(
+        trainer.logs.append(
             EpochLog(
-                epoch,
+                len(trainer.logs) + 1,
                 loss,
                 nll,
                 metrics.sigma_nmad(dz),
@@ -409,12 +365,10 @@ def _fit(trainer: _Trainer, progress: Progress | None) -> tuple[list[EpochLog], 
                 better,
             )
         )
+        after_epoch()
         if progress is not None:
-            progress(logs[-1])
-        best_epoch = max(log.epoch for log in logs if log.best)
-        if epoch - best_epoch >= config.patience:
-            break
-    return logs, best_state
+            progress(trainer.logs[-1])
+    network.load_state_dict(trainer.best_state)
 
 
 def _prior(z_true: npt.NDArray[np.float64], grid: RedshiftGrid) -> npt.NDArray[np.float64]:
@@ -447,11 +401,9 @@ def evaluate_posteriors(
     }
 
 
-def _provenance(
-    trainer: _Trainer, logs: list[EpochLog], validation: dict[str, float]
-) -> dict[str, Any]:
+def _provenance(trainer: _Trainer, validation: dict[str, float]) -> dict[str, Any]:
     """How the weights were made; no clock and no host, so that equal runs give equal bytes."""
-    split = trainer.split
+    split, logs = trainer.split, trainer.logs
     best = max(log.epoch for log in logs if log.best)
     return {
         "rows": {
@@ -464,10 +416,7 @@ def _provenance(
         "train_loss": [log.train_loss for log in logs],
         "validation_nll": [log.validation_nll for log in logs],
         "validation": validation,
-        "train_config": {
-            key: list(value) if isinstance(value, tuple) else value
-            for key, value in asdict(trainer.config).items()
-        },
+        "train_config": _json_settings(trainer.config),
         "network_config": config_to_dict(trainer.network.config),
         "versions": {
             "python": platform.python_version(),
@@ -477,12 +426,34 @@ def _provenance(
     }
 
 
+def _json_settings(config: TrainConfig) -> dict[str, Any]:
+    return {
+        key: list(value) if isinstance(value, tuple) else value
+        for key, value in asdict(config).items()
+    }
+
+
+def _identity(trainer: _Trainer) -> dict[str, str]:
+    """Tells one run from another; features and redshifts stand for the rows."""
+    train_set, split = trainer.train_set, trainer.split
+    settings = {**_json_settings(trainer.config), **config_to_dict(trainer.network.config)}
+    settings["threads"] = torch.get_num_threads()
+    arrays = {
+        "features": train_set.arrays["features"],
+        "z_true": train_set.z_true,
+        "train": split.train,
+        "validation": split.validation,
+    }
+    return run_identity(settings, arrays)
+
+
 def train(
     train_set: TrainingSet,
     config: TrainConfig | None = None,
     network_config: NetworkConfig | None = None,
     progress: Progress | None = None,
     split: Split | None = None,
+    checkpoint: Path | None = None,
 ) -> Weights:
     """Train a network and calibrate it.
 
@@ -497,11 +468,16 @@ def train(
     split
         Rows to train, validate and test on; by default `split_rows(train_set, config)`. The test
         rows are never looked at.
+    checkpoint
+        File that holds the state of the run after every epoch. If it is there the run goes on
+        from it; it is left there at the end.
 
     Raises
     ------
     ValueError
         Without training or validation rows.
+    CheckpointError
+        If the checkpoint is of another run, or damaged.
     FloatingPointError
         If the loss stops being finite.
     """
@@ -522,14 +498,20 @@ def train(
         network = build_network(network_config)
         network.standardise_with(standardisation)
         trainer = _Trainer(train_set, split, config, network, grid)
-        logs, state = _fit(trainer, progress)
-        network.load_state_dict(state)
-    return _calibrated_weights(trainer, logs, standardisation)
+        identity = _identity(trainer) if checkpoint is not None else {}
+        state = load_checkpoint(checkpoint, identity) if checkpoint is not None else None
+        if state is not None:
+            trainer.load_state_dict(state)
+
+        def after_epoch() -> None:
+            if checkpoint is not None:
+                save_checkpoint(checkpoint, identity, trainer.state_dict())
+
+        _fit(trainer, progress, after_epoch)
+    return _calibrated_weights(trainer, standardisation)
 
 
-def _calibrated_weights(
-    trainer: _Trainer, logs: list[EpochLog], standardisation: Standardisation
-) -> Weights:
+def _calibrated_weights(trainer: _Trainer, standardisation: Standardisation) -> Weights:
     """The artefact: the trained network, its temperature and its validation metrics."""
     rows, grid = trainer.split.validation, trainer.grid
     z_true = trainer.train_set.z_true[rows]
@@ -544,7 +526,7 @@ def _calibrated_weights(
         prior=_prior(trainer.train_set.z_true[trainer.split.train], grid),
         temperature=temperature,
         bands=config_bands(trainer.config),
-        provenance=_provenance(trainer, logs, validation),
+        provenance=_provenance(trainer, validation),
     )
 
 

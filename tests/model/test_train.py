@@ -8,28 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from model.calibrate import cross_entropy
 from model.dataset import Split, TrainingSet, drop_bands, to_inputs
 from model.network import CompactConfig, Wei2025Config
 from model.predict import Predictor
-from model.train import (
-    BAND_DROP_PATTERNS,
-    EpochLog,
-    TrainConfig,
-    dihedral,
-    draw_kept_bands,
-    posterior_loss,
-    redshift_grid,
-    split_rows,
-    spread_target,
-    train,
-    turn_at_random,
-)
+from model.train import EpochLog, TrainConfig, split_rows, train
 from model.weights import Weights
-from partitions.schema import BANDS
 
 
 def test_training_overfits_a_small_set(tiny_set: TrainingSet, small_network: CompactConfig) -> None:
@@ -171,79 +156,6 @@ def test_unusable_rows_and_settings_are_refused(
         TrainConfig(bands=("u",))
     with pytest.raises(FloatingPointError, match="lower it"):
         train(tiny_set, replace(quick, learning_rate=1e30, clip_norm=1e30), small_network)
-
-
-# --- targets and loss ------------------------------------------------------------------------
-
-
-def test_spread_target_is_a_distribution_around_z() -> None:
-    grid = redshift_grid(TrainConfig(z_max=2.0), 200)
-    edges = torch.from_numpy(grid.edges)
-    z = torch.tensor([0.0, 0.7, 1.99, 5.0], dtype=torch.float64)
-    for smoothing in (0.0, 0.01):
-        target = spread_target(z, edges, smoothing).numpy()
-        assert np.allclose(target.sum(axis=1), 1, atol=1e-5)
-        assert (target >= 0).all()
-        assert target[1] @ grid.centres == pytest.approx(0.7, abs=0.005)
-        assert target[3, -1] == 1
-    assert spread_target(z, edges, 0.0).numpy()[1].argmax() == grid.bin_of(0.7)
-
-
-def test_loss_is_least_at_the_target_and_knows_the_order_of_bins() -> None:
-    edges = torch.linspace(0, 1, 21, dtype=torch.float64)
-    z = torch.tensor([0.52], dtype=torch.float64)
-
-    def loss_of(peak: int, crps_weight: float) -> float:
-        logits = torch.zeros(1, 20)
-        logits[0, peak] = 10
-        return float(posterior_loss(logits, z, edges, 0.0, crps_weight))
-
-    assert loss_of(10, 1.0) < loss_of(11, 1.0) < loss_of(15, 1.0)
-    # The cross-entropy alone does not.
-    assert loss_of(11, 0.0) == pytest.approx(loss_of(15, 0.0))
-
-
-# --- augmentation ----------------------------------------------------------------------------
-
-
-@given(symmetry=st.integers(0, 7), side=st.integers(2, 9))
-@settings(max_examples=60)
-def test_symmetries_keep_the_source_and_the_pixels(symmetry: int, side: int) -> None:
-    stamps = torch.arange(side * side, dtype=torch.float32).reshape(1, 1, side, side)
-    turned = dihedral(stamps, symmetry)
-    centre = side // 2
-    assert turned[0, 0, centre, centre] == stamps[0, 0, centre, centre]
-    assert torch.equal(turned.flatten().sort().values, stamps.flatten())
-
-
-def test_the_eight_symmetries_differ() -> None:
-    stamps = torch.randn(1, 1, 6, 6)
-    assert len({dihedral(stamps, s).numpy().tobytes() for s in range(8)}) == 8
-
-
-def test_both_stamps_of_a_row_turn_together() -> None:
-    optical, wise = torch.zeros(16, 4, 8, 8), torch.zeros(16, 2, 8, 8)
-    optical[:, :, 1, 3] = 1
-    wise[:, :, 1, 3] = 1
-    turned = turn_at_random({"optical": optical, "wise": wise}, np.random.default_rng(0))
-    assert torch.equal(turned["optical"][:, :2], turned["wise"])
-    assert len({row.numpy().tobytes() for row in turned["wise"]}) == 8
-
-
-@given(probability=st.floats(0, 1), seed=st.integers(0, 99))
-@settings(max_examples=30)
-def test_kept_bands_follow_the_patterns(probability: float, seed: int) -> None:
-    kept = draw_kept_bands(2000, probability, BANDS, np.random.default_rng(seed))
-    allowed = {frozenset(names) for names, _ in BAND_DROP_PATTERNS} | {frozenset()}
-    found = {frozenset(b for b, k in zip(BANDS, row, strict=True) if not k) for row in kept}
-    assert found <= allowed
-    assert np.mean(~kept.all(axis=1)) == pytest.approx(probability, abs=0.06)
-
-
-def test_every_pattern_leaves_a_band_and_untrained_bands_never_appear() -> None:
-    assert all(set(names) < set(BANDS) for names, _ in BAND_DROP_PATTERNS)
-    kept = draw_kept_bands(100, 0.5, ("g", "r"), np.random.default_rng(0))
-    assert not kept[:, 2:].any()
 
 
 def test_band_dropout_makes_missing_bands_survivable(
