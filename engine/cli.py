@@ -35,9 +35,19 @@ from engine.project import project
 from engine.schedule import run_dask, run_serial
 from engine.summary import RunStatus, accuracy, run_status
 from engine.terminal import resume_line, show_plan, show_run, show_status
+from engine.training_log import write_epoch
+from engine.truth import (
+    TruthConfig,
+    make_truth_table,
+    parse_survey_table,
+    report_lines,
+    survey_lines,
+    write_truth_table,
+)
+from model.checkpoint import CheckpointError
 from model.network import CompactConfig, NetworkConfig, Wei2025Config
 from model.predict import Predictor
-from model.train import TrainConfig
+from model.train import EpochLog, TrainConfig
 from model.train import train as fit_network
 from model.weights import WeightsError, default_weights_path, load_weights
 from partitions.bricks import BrickError, SurveyError
@@ -49,6 +59,8 @@ from partitions.schema import StampSize
 from partitions.store import read_arrays
 from partitions.tiling import select_bricks
 from partitions.truth import read_truth
+from partitions.truth.match import METHODS
+from partitions.truth.spectra import ELG_CLASSES
 
 EXIT_CHECK_FAILED = 1
 EXIT_USER_ERROR = 2
@@ -540,6 +552,105 @@ def mock(
         click.echo(f"{folder}: {num_bricks} bricks; try: engine run --survey {folder}")
 
 
+def _list_surveys(ctx: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        click.echo("\n".join(survey_lines()))
+        ctx.exit()
+
+
+@cli.command()
+@click.option(
+    "--survey", type=click.Path(path_type=Path), required=True, help="DR10-layout folder."
+)
+@click.option(
+    "--survey-table",
+    "tables",
+    metavar="NAME=FILE",
+    multiple=True,
+    required=True,
+    help="A spectroscopic survey and its table (FITS, CSV, Parquet); can be repeated.",
+)
+@click.option(
+    "--output", type=click.Path(path_type=Path), required=True, help="Truth table to write (FITS)."
+)
+@click.option(
+    "--radius",
+    "radius_arcsec",
+    type=click.FloatRange(min=0, min_open=True, max=3600),
+    default=1.0,
+    show_default=True,
+    help="A source is at most this far from its spectrum, arcsec.",
+)
+@click.option(
+    "--match",
+    "method",
+    type=click.Choice(METHODS),
+    default=METHODS[0],
+    show_default=True,
+    help="By RELEASE, BRICKID, OBJID (or TARGETID), by position, or auto: by identifiers where "
+    "they name a source of this survey, else by position.",
+)
+@click.option(
+    "--class",
+    "classes",
+    type=click.Choice(ELG_CLASSES, case_sensitive=False),
+    multiple=True,
+    help="Keep only this class of emission-line galaxies; can be repeated.  [default: all]",
+)
+@click.option(
+    "--list-surveys",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_list_surveys,
+    help="Show the names, cuts and columns of the known surveys, and exit.",
+)
+@_json_option
+def truth(
+    survey: Path,
+    tables: tuple[str, ...],
+    output: Path,
+    radius_arcsec: float,
+    method: str,
+    classes: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Make a truth table: spectroscopic redshifts of the survey's sources.
+
+    Applies each survey's quality cuts, matches spectra with sources and says what was removed.
+    Of several spectra of one source stays that of the survey listed first (--list-surveys), then
+    the one with the smallest redshift error, then the nearest.
+
+    \b
+    Example: engine truth --survey dr10 --survey-table sdss=specObj-dr17.fits --output truth.fits
+    """
+    config = TruthConfig(
+        tuple(parse_survey_table(text) for text in tables), radius_arcsec, method, classes
+    )
+    if any(table.path.resolve() == output.resolve() for table in config.tables):
+        raise UserError(f"--output {output}: is one of the tables to read; choose another")
+    if output.is_dir():
+        raise UserError(f"--output {output}: is a folder; name a file, for example truth.fits")
+    _check_folder("--output", output.parent)
+    layout = open_survey(survey)
+    bricks = select_bricks(read_bricks(layout))
+    with Progress("bricks", len(bricks), "bricks", quiet=as_json) as progress:
+        table = make_truth_table(layout, bricks, config, progress.advance)
+    write_truth_table(output, table, config)
+    report = table.report
+    if as_json:
+        content = {"truth": str(output), "num_kept": report.num_kept, **asdict(report)}
+        click.echo(json.dumps({**content, "radius_arcsec": radius_arcsec, "match": method}))
+    else:
+        for line in report_lines(report):
+            click.echo(line)
+        click.echo(f"{output}: {report.num_kept:,} sources with known redshift")
+    if report.quarantined:
+        for reason in report.quarantined.values():
+            click.echo(f"engine: quarantined: {reason}", err=True)
+        sys.exit(EXIT_QUARANTINED)
+
+
 @cli.command()
 @click.option(
     "--survey",
@@ -583,12 +694,16 @@ def train(
     """Fit a network on sources with known redshifts; stars are left out.
 
     Rows are split by sky into 80 % training, 10 % validation (choice of epoch, calibration) and
-    10 % that nothing is fitted on.
+    10 % that nothing is fitted on. OUTPUT.training holds the log (log.csv) and the state after
+    every epoch: a run that was killed goes on from there when the same command is repeated.
 
     \b
     Example: engine train --survey mock-survey --output my-weights --epochs 5
     """
     _check_folder("--output", output)
+    progress_folder = output.with_name(f"{output.name}.training")
+    _check_folder("--output", progress_folder)
+    state = progress_folder / "state"
     layout = open_survey(survey)
     known = read_truth(truth if truth is not None else layout.truth_table)
     config = TrainConfig(seed=seed, epochs=epochs, precision="bfloat16" if bfloat16 else "float32")
@@ -604,13 +719,20 @@ def train(
         f"{collected.num_matched:,} of {collected.num_truth:,} known redshifts matched; "
         f"{len(collected.quarantined)} bricks quarantined",
     )
+    if state.exists():
+        _say(as_json, f"going on from {state}")
+
+    def on_epoch(log: EpochLog) -> None:
+        write_epoch(progress_folder / "log.csv", log)
+        if not as_json:
+            click.echo(str(log), err=True)
+
     try:
-        weights = fit_network(
-            collected.rows, config, network_config, None if as_json else _echo_epoch
-        )
+        weights = fit_network(collected.rows, config, network_config, on_epoch, checkpoint=state)
     except ValueError as error:  # Too few rows or patches of sky to split.
         raise UserError(f"train on {collected.num_matched:,} rows: {error}") from None
     weights.save(output)
+    state.unlink(missing_ok=True)
     validation = weights.provenance["validation"]
     if as_json:
         click.echo(json.dumps({"weights": str(output), "digest": weights.digest, **validation}))
@@ -629,10 +751,6 @@ def _network_config(network: str, modality: str) -> NetworkConfig:
     chosen: Any = {"compact": CompactConfig, "wei2025": Wei2025Config}[network]
     config: NetworkConfig = chosen(modality=modality)
     return config
-
-
-def _echo_epoch(log: object) -> None:
-    click.echo(str(log), err=True)
 
 
 def _make_mock(folder: Path, config: MockConfig, quiet: bool, workers: int | None) -> None:
@@ -668,7 +786,7 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         _fail("interrupted; what is done is kept, repeat the command to go on", 130)
-    except (UserError, SurveyError, WeightsError, ProfileError) as error:
+    except (UserError, SurveyError, WeightsError, CheckpointError, ProfileError) as error:
         _fail(str(error), EXIT_USER_ERROR)
     except BrickError as error:
         _fail(str(error), EXIT_QUARANTINED)

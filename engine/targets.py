@@ -34,3 +34,17 @@ def encode_targetid(
             raise ValueError(f"TARGETID: {name}={bad} does not fit {width} bits")
         targetid |= wide << shift
     return targetid
+
+
+def decode_targetid(
+    targetid: npt.NDArray[np.int64],
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """RELEASE, BRICKID, OBJID of TARGETIDs, (N,) int64 each; -1 where it names no source.
+
+    Negative values and those with a bit above RELEASE set (mock, sky, Gaia) name none.
+    """
+    shift, width = _BITS["RELEASE"]
+    is_source = (targetid > 0) & (targetid >> (shift + width) == 0)
+    fields = ((targetid >> shift) & ((1 << width) - 1) for shift, width in reversed(_BITS.values()))
+    release, brickid, objid = (np.where(is_source, field, -1) for field in fields)
+    return release, brickid, objid

@@ -9,11 +9,13 @@ References
 ----------
 * Definitions of bias, sigma_NMAD and eta: Wei et al. 2025, PASA, arXiv:2505.24175.
 * PIT: Dawid 1984, J. R. Stat. Soc. A 147, 278. CRPS: Gneiting & Raftery 2007, JASA 102, 359.
+* CDE loss: Izbicki & Lee 2017, Electron. J. Stat. 11, 2800.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -50,24 +52,69 @@ def normalised_error(z_phot: npt.ArrayLike, z_spec: npt.ArrayLike) -> FloatArray
     return dz
 
 
+# Each of these takes one sample, or many of one size, of which it judges the last axis.
+
+
+def biases(dz: FloatArray) -> FloatArray:
+    """(...) median of dz (..., N) over its last axis; NaN for no objects."""
+    if not dz.shape[-1]:
+        return np.full(dz.shape[:-1], np.nan)
+    return np.asarray(np.median(dz, axis=-1))
+
+
+def sigmas_nmad(dz: FloatArray) -> FloatArray:
+    """(...) 1.48 median|dz - median dz| of dz (..., N) over its last axis; NaN for no objects."""
+    return NMAD_FACTOR * biases(np.abs(dz - biases(dz)[..., None]))
+
+
+def outlier_fractions(dz: FloatArray, threshold: float = 0.15) -> FloatArray:
+    """(...) eta: fraction of dz (..., N) with |dz| > threshold; NaN for no objects."""
+    return means(np.abs(dz) > threshold)
+
+
+def means(values: npt.NDArray[Any]) -> FloatArray:
+    """(...) mean of values (..., N) over the last axis; NaN for no objects."""
+    if not values.shape[-1]:
+        return np.full(values.shape[:-1], np.nan)
+    return np.asarray(values.mean(axis=-1, dtype=np.float64))
+
+
+def uniform_distances(pit_values: FloatArray) -> FloatArray:
+    """(...) Kolmogorov-Smirnov statistic of PIT values (..., N) against the uniform distribution.
+
+    The largest distance between their empirical distribution and the diagonal; NaN for no objects.
+    """
+    count = pit_values.shape[-1]
+    if not count:
+        return np.full(pit_values.shape[:-1], np.nan)
+    ordered = np.sort(pit_values, axis=-1)
+    above = np.arange(1, count + 1) / count - ordered
+    return np.asarray(np.maximum(above, 1 / count - above).max(axis=-1))
+
+
 def bias(dz: FloatArray) -> float:
     """Median dz; NaN for no objects."""
-    return float(np.median(dz)) if dz.size else float("nan")
+    return float(biases(dz))
 
 
 def sigma_nmad(dz: FloatArray) -> float:
     """1.48 median|dz - median dz|; NaN for no objects."""
-    return float(NMAD_FACTOR * np.median(np.abs(dz - np.median(dz)))) if dz.size else float("nan")
+    return float(sigmas_nmad(dz))
 
 
 def outlier_fraction(dz: FloatArray, threshold: float = 0.15) -> float:
     """eta: fraction of objects with |dz| > threshold; NaN for no objects."""
-    return float(np.mean(np.abs(dz) > threshold)) if dz.size else float("nan")
+    return float(outlier_fractions(dz, threshold))
 
 
 def pit(pdf_NZ: npt.ArrayLike, grid: RedshiftGrid, z_spec: npt.ArrayLike) -> FloatArray:
     """(N,) probability integral transform: cumulative probability at the true redshift."""
     return cdf_at(pdf_NZ, grid, z_spec)
+
+
+def pit_histogram(pit_values: npt.ArrayLike) -> IntArray:
+    """(PIT_BINS,) number of PIT values in equal bins from 0 to 1."""
+    return np.histogram(pit_values, bins=PIT_BINS, range=(0.0, 1.0))[0].astype(np.int64)
 
 
 def crps(pdf_NZ: npt.ArrayLike, grid: RedshiftGrid, z_spec: npt.ArrayLike) -> FloatArray:
@@ -100,20 +147,42 @@ def crps(pdf_NZ: npt.ArrayLike, grid: RedshiftGrid, z_spec: npt.ArrayLike) -> Fl
     return left + right + np.abs(z - inside)
 
 
+def inside_interval(
+    lower: npt.ArrayLike, upper: npt.ArrayLike, z_spec: npt.ArrayLike
+) -> npt.NDArray[np.bool_]:
+    """(N,) whether the true redshift lies in [lower, upper]."""
+    z = np.asarray(z_spec, np.float64)
+    return np.asarray((np.asarray(lower) <= z) & (z <= np.asarray(upper)))
+
+
 def interval_coverage(lower: npt.ArrayLike, upper: npt.ArrayLike, z_spec: npt.ArrayLike) -> float:
     """Fraction of true redshifts inside [lower, upper]; NaN for no objects."""
-    z = np.asarray(z_spec, np.float64)
-    return float(np.mean((np.asarray(lower) <= z) & (z <= np.asarray(upper)))) if z.size else np.nan
+    return float(means(inside_interval(lower, upper, z_spec)))
+
+
+def _density_at(pdf_NZ: FloatArray, grid: RedshiftGrid, z_spec: npt.ArrayLike) -> FloatArray:
+    """(N,) density in z of normalised posteriors at the true redshift."""
+    k = grid.bin_of(np.broadcast_to(np.asarray(z_spec, np.float64), (len(pdf_NZ),)))
+    return np.asarray(pdf_NZ[np.arange(len(pdf_NZ)), k] / grid.widths[k])
 
 
 def negative_log_likelihood(
     pdf_NZ: npt.ArrayLike, grid: RedshiftGrid, z_spec: npt.ArrayLike
 ) -> FloatArray:
     """(N,) -ln of the density in z at the true redshift, so that grids can be compared."""
-    pdf = normalise(pdf_NZ, grid)
-    k = grid.bin_of(np.broadcast_to(np.asarray(z_spec, np.float64), (len(pdf),)))
-    density = pdf[np.arange(len(pdf)), k] / grid.widths[k]
+    density = _density_at(normalise(pdf_NZ, grid), grid, z_spec)
     return -np.log(np.maximum(density, np.finfo(np.float64).tiny))
+
+
+def cde_loss(pdf_NZ: npt.ArrayLike, grid: RedshiftGrid, z_spec: npt.ArrayLike) -> FloatArray:
+    """(N,) terms of the conditional density loss: the integral of p^2 minus 2 p at the truth.
+
+    Their mean estimates the squared distance between the posterior and the true conditional
+    density, up to a constant of the data (Izbicki & Lee 2017): lower is better, and it
+    may be negative. Exact for the piecewise-constant density; in units of 1 / z.
+    """
+    pdf = normalise(pdf_NZ, grid)
+    return np.asarray((pdf**2 / grid.widths).sum(axis=1) - 2 * _density_at(pdf, grid, z_spec))
 
 
 def _median_of_counts(values: FloatArray, counts: IntArray) -> float:
@@ -184,11 +253,11 @@ class PointMetrics:
             if not counted:
                 return 0
             lower, upper = counted[f"l{level}"], counted[f"u{level}"]
-            return int(np.count_nonzero((lower <= z) & (z <= upper)))
+            return int(np.count_nonzero(inside_interval(lower, upper, z)))
 
         pit_counts = np.zeros(PIT_BINS, np.int64)
         if pit_values is not None:
-            pit_counts = np.histogram(pit_values, bins=PIT_BINS, range=(0.0, 1.0))[0]
+            pit_counts = pit_histogram(pit_values)
         return cls(
             num_objects=dz.size,
             dz_counts=np.bincount(slot, minlength=_DZ_BINS + 2).astype(np.int64),
@@ -196,7 +265,7 @@ class PointMetrics:
             num_with_intervals=dz.size if counted else 0,
             num_inside_68=inside(68),
             num_inside_95=inside(95),
-            pit_counts=pit_counts.astype(np.int64),
+            pit_counts=pit_counts,
         )
 
     def __add__(self, other: PointMetrics) -> PointMetrics:

@@ -60,9 +60,11 @@ class ShapeMoments(nn.Module):
         # float32 even where the rest runs in bfloat16: moduli are small differences.
         with torch.autocast(signal_NBHW.device.type, enabled=False):
             stack = signal_NBHW.to(torch.float32).sum(dim=1).flatten(1)
-            real, imaginary = (stack @ self.basis).unflatten(1, (2, len(WIDTHS_PX), -1)).unbind(1)
+            both = (stack @ self.basis).reshape(-1, 2, len(WIDTHS_PX), len(ORDERS))
+            real, imaginary = both.unbind(1)
             flux = real[:, :, :1]
             modulus = (real[:, :, 1:] ** 2 + imaginary[:, :, 1:] ** 2 + 1e-12).sqrt()
             shape = modulus / (flux**2 + _NOISE_FLOOR**2).sqrt()
             size = 0.3 * torch.asinh(flux)
-            return torch.cat([size, 4 * shape.clamp(max=2)], dim=2).flatten(1)
+            moments: Tensor = torch.cat([size, 4 * shape.clamp(max=2)], dim=2)
+            return moments.flatten(1)

@@ -365,9 +365,10 @@ def _fit(trainer: _Trainer, progress: Progress | None, after_epoch: Callable[[],
                 better,
             )
         )
-        after_epoch()
+        # Reported before it is saved: a kill in between repeats a line, it loses none.
         if progress is not None:
             progress(trainer.logs[-1])
+        after_epoch()
     network.load_state_dict(trainer.best_state)
 
 

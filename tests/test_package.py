@@ -29,6 +29,7 @@ def test_wheel_holds_the_data_files(tmp_path: Path) -> None:
         "model/data/compact/weights.safetensors",
         "model/data/compact/weights.json",
         "partitions/mock/data/templates.npz",
+        "partitions/truth/data/surveys.toml",
         "deploy/laptop.toml",
     } <= names
     assert not any(name.startswith(("tests/", "benchmarks/")) for name in names)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +16,7 @@ from astropy.coordinates import SkyCoord
 from astropy.table import Table
 
 from engine.fit import collect_training_rows
+from model.checkpoint import run_identity, save_checkpoint
 from model.weights import load_weights
 from partitions.dr10 import open_survey, read_bricks
 from partitions.schema import StampSize
@@ -57,6 +62,46 @@ def test_train_command_writes_weights_that_run(
     assert "passed" in engine("verify", run / "catalogue")
     properties = (run / "catalogue" / "hats.properties").read_text()
     assert f"engine_weights_digest={loaded.digest}" in properties
+
+
+def test_train_killed_and_repeated_ends_with_the_same_weights(
+    engine: Engine, mock_survey: Path, tmp_path: Path
+) -> None:
+    def command(name: str, *more: str) -> list[str]:
+        words = ["train", "--survey", str(mock_survey), "--output", str(tmp_path / name)]
+        return [*words, "--epochs", "3", *more]
+
+    whole = json.loads(engine(*command("whole", "--json")))["digest"]
+    log = tmp_path / "killed.training" / "log.csv"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "engine", *command("killed")],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("epoch   2"):
+            process.kill()
+            break
+    assert process.wait() == -signal.SIGKILL
+    resumed = json.loads(engine(*command("killed", "--json")))["digest"]
+    assert resumed == whole
+    with log.open(newline="") as file:
+        assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2", "3"]
+    assert not (log.parent / "state").exists()
+
+
+def test_state_of_another_training_is_refused(
+    engine: Engine, mock_survey: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "w"
+    state = tmp_path / "w.training" / "state"
+    state.parent.mkdir()
+    save_checkpoint(state, run_identity({"seed": 5}, {}), {})
+    text = engine("train", "--survey", mock_survey, "--output", output, "--epochs", 1, expect=2)
+    assert "seed: 5 then, 0 now" in text
+    assert "delete it to start anew" in text
 
 
 @pytest.mark.parametrize("change", ["no file", "no column", "other sources"])

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from engine.targets import encode_targetid
+from engine.targets import decode_targetid, encode_targetid
 
 # objid, brickid, release, TARGETID by desitarget 4.4.0.
 VECTORS = [
@@ -18,6 +18,19 @@ def test_vectors() -> None:
     objid, brickid, release, expected = np.array(VECTORS, dtype=np.int64).T
     found = encode_targetid(release.astype("i2"), brickid.astype("i4"), objid.astype("i4"))
     np.testing.assert_array_equal(found, expected)
+
+
+def test_decoding_is_the_inverse() -> None:
+    objid, brickid, release, targetid = np.array(VECTORS, dtype=np.int64).T
+    for found, expected in zip(decode_targetid(targetid), (release, brickid, objid), strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("bit", [58, 59, 60, 61, 62])
+def test_a_targetid_that_is_no_source(bit: int) -> None:
+    targetid = np.array([VECTORS[0][3] | 1 << bit, 0, -1, np.iinfo(np.int64).min])
+    for found in decode_targetid(targetid):
+        assert found.tolist() == [-1] * 4
 
 
 @pytest.mark.parametrize(

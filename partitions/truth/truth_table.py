@@ -1,9 +1,12 @@
-"""Known redshifts of a survey's sources."""
+"""Known redshifts of a survey's sources, as a FITS table."""
 
 from __future__ import annotations
 
+import io
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -56,3 +59,57 @@ def read_truth(path: Path) -> Truth:
     release, brickid, objid = (value.astype(np.int64) for value in values[:3])
     spectype = np.char.strip(values[4].astype("U8"))
     return Truth(release, brickid, objid, values[3].astype(np.float64), spectype)
+
+
+def truth_to_fits(
+    columns: Mapping[str, npt.NDArray[Any]],
+    cards: Mapping[str, tuple[Any, str]],
+    drops: Mapping[str, npt.NDArray[Any]],
+) -> bytes:
+    """A truth table as the bytes of a FITS file: the same input gives the same bytes.
+
+    Parameters
+    ----------
+    columns
+        HDU 1, TRUTH: what `read_truth` reads, and more; (N,) each.
+    cards
+        Header cards of HDU 1: keyword -> value and comment.
+    drops
+        HDU 2, DROPS: what was removed.
+    """
+    hdus = fits.HDUList([fits.PrimaryHDU()])
+    for name, table in (("TRUTH", columns), ("DROPS", drops)):
+        hdus.append(fits.BinTableHDU(_to_rows(table), name=name))
+    header = hdus[1].header
+    for keyword, (value, comment) in cards.items():
+        header[keyword] = (_ascii(value), comment) if comment else _ascii(value)
+    buffer = io.BytesIO()
+    hdus.writeto(buffer)
+    return buffer.getvalue()
+
+
+def _to_rows(columns: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[Any]:
+    """A structured array; text becomes ASCII bytes, of which FITS tables are made."""
+    values = {
+        name: np.char.encode(value, "ascii", "backslashreplace")
+        if value.dtype.kind == "U"
+        else value
+        for name, value in columns.items()
+    }
+    rows = np.empty(
+        len(next(iter(values.values()))),
+        # A text column of width 0 is none.
+        dtype=[
+            (name, value.dtype if value.dtype.itemsize else "S1") for name, value in values.items()
+        ],
+    )
+    for name, value in values.items():
+        rows[name] = value
+    return rows
+
+
+def _ascii(value: Any) -> Any:
+    """Header cards hold printable ASCII only."""
+    if not isinstance(value, str):
+        return value
+    return value.encode("ascii", "backslashreplace").decode().replace("\n", "\\n")

@@ -1,0 +1,26 @@
+"""The log of a training run as CSV, one line an epoch, complete after every epoch."""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import asdict, fields
+from pathlib import Path
+
+from engine.atomic import write_atomic
+from model.train import EpochLog
+
+COLUMNS = tuple(field.name for field in fields(EpochLog))
+
+
+def write_epoch(path: Path, log: EpochLog) -> None:
+    """Put an epoch at its place in the log; what a resumed run repeats is replaced."""
+    earlier: list[dict[str, str]] = []
+    if log.epoch > 1 and path.exists():
+        with path.open(newline="") as file:
+            earlier = [row for row in csv.DictReader(file) if int(row["epoch"]) < log.epoch]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows([*earlier, asdict(log)])
+    write_atomic(path, text.getvalue().encode())
