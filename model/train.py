@@ -438,7 +438,6 @@ def _identity(trainer: _Trainer) -> dict[str, str]:
     """Tells one run from another; features and redshifts stand for the rows."""
     train_set, split = trainer.train_set, trainer.split
     settings = {**_json_settings(trainer.config), **config_to_dict(trainer.network.config)}
-    settings["threads"] = torch.get_num_threads()
     arrays = {
         "features": train_set.arrays["features"],
         "z_true": train_set.z_true,
