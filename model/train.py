@@ -19,7 +19,7 @@ from __future__ import annotations
 import math
 import platform
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -43,13 +43,17 @@ from model.dataset import (
     split_by_sky,
     to_inputs,
 )
-from model.losses import posterior_loss
+from model.losses import posterior_loss, root_mean_square_loss
 from model.network import (
     CompactConfig,
     NetworkConfig,
     RedshiftNetwork,
+    Wei2025,
+    Wei2025Config,
     build_network,
     config_to_dict,
+    load_subnetworks,
+    logits_to_place,
 )
 from model.posterior import RedshiftGrid, summarise
 from model.weights import Weights
@@ -90,6 +94,9 @@ class TrainConfig:
     """Standard deviation of the spread of the target, in z / (1 + z); 0 for none."""
     crps_weight: float = 2.0
     """Weight of the CRPS, in z / (1 + z), beside the cross-entropy."""
+    balance: float = 0.0
+    """0 lets every row count alike, 1 every redshift: rows weigh as density^-balance, at most
+    10 times the mean. The posteriors then hold for a sample of that mixture."""
     grid: Literal["log", "linear"] = "log"
     """Bins of equal width in ln(1 + z), or in z as in the source."""
     z_max: float = 4.0
@@ -106,6 +113,8 @@ class TrainConfig:
             raise ValueError(
                 f"epochs={self.epochs}, batch_size={self.batch_size}: expected at least 1"
             )
+        if not 0 <= self.balance <= 1:
+            raise ValueError(f"balance={self.balance}: expected 0 to 1")
         unknown = [band for band in self.bands if band not in BANDS]
         if unknown or not self.bands:
             raise ValueError(f"bands={self.bands}: expected a part of {BANDS}")
@@ -145,6 +154,21 @@ Progress = Callable[[EpochLog], None]
 def split_rows(train_set: TrainingSet, config: TrainConfig) -> Split:
     """The split by sky that `train` uses for these settings."""
     return split_by_sky(train_set.ra_deg, train_set.dec_deg, config.seed, config.fractions)
+
+
+def balancing_weights(
+    z_true: npt.NDArray[np.float64], train_rows: Rows, balance: float
+) -> npt.NDArray[np.float32]:
+    """(N,) weight of every row, 1 on average over the training rows; see TrainConfig.balance."""
+    if balance == 0:
+        return np.ones(len(z_true), np.float32)
+    # Bins of 0.05 in ln(1 + z): wide enough to hold rows, narrow beside any class.
+    place = (np.log1p(np.maximum(z_true, 0)) / 0.05).astype(np.int64)
+    counts = np.bincount(place[train_rows], minlength=int(place.max()) + 1)
+    weight = np.maximum(counts[place], 1.0) ** -balance
+    weight /= weight[train_rows].mean()
+    weight = np.minimum(weight, 10.0)
+    return np.asarray(weight / weight[train_rows].mean(), np.float32)
 
 
 def redshift_grid(config: TrainConfig, num_bins: int) -> RedshiftGrid:
@@ -211,6 +235,7 @@ class _Trainer:
         self.device = torch.device(config.device)
         self.network = network.to(self.device)
         self.edges = torch.from_numpy(grid.edges).to(self.device)
+        self.row_weight = balancing_weights(train_set.z_true, split.train, config.balance)
         self.rng = np.random.default_rng(config.seed)
         steps_per_epoch = math.ceil(len(split.train) / config.batch_size)
         self.optimizer = torch.optim.AdamW(
@@ -274,9 +299,9 @@ class _Trainer:
         )
 
     def _step(self, rows: Rows) -> float:
-        config = self.config
+        config, network_config = self.config, self.network.config
         inputs = self.inputs_of(rows)
-        if config.dihedral and self.network.config.modality != "photometry":
+        if config.dihedral and network_config.modality != "photometry":
             inputs = turn_at_random(inputs, self.rng)
         kept = draw_kept_bands(len(rows), config.band_dropout, config.bands, self.rng)
         if not kept.all():
@@ -284,7 +309,13 @@ class _Trainer:
         z = torch.from_numpy(self.train_set.z_true[rows]).to(self.device)
         with self.autocast():
             logits = self.network(inputs)
-        loss = posterior_loss(logits, z, self.edges, config.smoothing, config.crps_weight)
+        if isinstance(network_config, Wei2025Config) and network_config.head == "regression":
+            loss = root_mean_square_loss(logits_to_place(logits), z, self.edges)
+        else:
+            weight = torch.from_numpy(self.row_weight[rows]).to(self.device)
+            loss = posterior_loss(
+                logits, z, self.edges, config.smoothing, config.crps_weight, weight
+            )
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), config.clip_norm)
@@ -434,10 +465,26 @@ def _json_settings(config: TrainConfig) -> dict[str, Any]:
     }
 
 
-def _identity(trainer: _Trainer) -> dict[str, str]:
+def _start_from(network: RedshiftNetwork, pretrained: Sequence[Weights]) -> None:
+    """Copy the encoders of sub-networks that were trained alone."""
+    if not pretrained:
+        return
+    parts = {weights.network_config.modality: weights.build_network() for weights in pretrained}
+    networks = (network, *parts.values())
+    if len(parts) < len(pretrained) or not all(isinstance(n, Wei2025) for n in networks):
+        names = [f"{w.network_config.name} {w.network_config.modality}" for w in pretrained]
+        raise ValueError(
+            f"pretrained parts {names} for {network.config.name!r}: expected at most one "
+            "image-only and one photometry-only wei2025, for a joint wei2025"
+        )
+    load_subnetworks(network, parts.get("images"), parts.get("photometry"))  # type: ignore[arg-type]
+
+
+def _identity(trainer: _Trainer, pretrained: Sequence[Weights]) -> dict[str, str]:
     """Tells one run from another; features and redshifts stand for the rows."""
     train_set, split = trainer.train_set, trainer.split
     settings = {**_json_settings(trainer.config), **config_to_dict(trainer.network.config)}
+    settings["pretrained"] = [weights.digest for weights in pretrained]
     arrays = {
         "features": train_set.arrays["features"],
         "z_true": train_set.z_true,
@@ -454,6 +501,7 @@ def train(
     progress: Progress | None = None,
     split: Split | None = None,
     checkpoint: Path | None = None,
+    pretrained: Sequence[Weights] = (),
 ) -> Weights:
     """Train a network and calibrate it.
 
@@ -471,11 +519,14 @@ def train(
     checkpoint
         File that holds the state of the run after every epoch. If it is there the run goes on
         from it; it is left there at the end.
+    pretrained
+        Weights of image-only and photometry-only `wei2025` networks, whose encoders a joint one
+        starts from, as in the source.
 
     Raises
     ------
     ValueError
-        Without training or validation rows.
+        Without training or validation rows, or if pretrained parts do not fit.
     CheckpointError
         If the checkpoint is of another run, or damaged.
     FloatingPointError
@@ -497,8 +548,9 @@ def train(
         torch.manual_seed(config.seed)
         network = build_network(network_config)
         network.standardise_with(standardisation)
+        _start_from(network, pretrained)
         trainer = _Trainer(train_set, split, config, network, grid)
-        identity = _identity(trainer) if checkpoint is not None else {}
+        identity = _identity(trainer, pretrained) if checkpoint is not None else {}
         state = load_checkpoint(checkpoint, identity) if checkpoint is not None else None
         if state is not None:
             trainer.load_state_dict(state)

@@ -138,3 +138,12 @@ def test_too_little_sky_to_split(engine: Engine, tmp_path: Path) -> None:
     engine("mock", survey, "--seed", 5, "--fields", 1, "--image-size", 300, "--workers", 1)
     text = engine("train", "--survey", survey, "--output", tmp_path / "w", expect=2)
     assert "patches of sky for 3 parts" in text
+
+
+def test_options_of_another_network_are_refused(
+    engine: Engine, mock_survey: Path, tmp_path: Path
+) -> None:
+    text = engine(
+        "train", "--survey", mock_survey, "--output", tmp_path / "w", "--parts", "one", expect=2
+    )
+    assert "--parts is for --network wei2025, not for compact" in text

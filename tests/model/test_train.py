@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from model.calibrate import cross_entropy
 from model.dataset import Split, TrainingSet, drop_bands, to_inputs
 from model.network import CompactConfig, Wei2025Config
 from model.predict import Predictor
-from model.train import EpochLog, TrainConfig, split_rows, train
+from model.train import EpochLog, TrainConfig, balancing_weights, split_rows, train
 from model.weights import Weights
 
 
@@ -172,3 +174,75 @@ def test_band_dropout_makes_missing_bands_survivable(
         return float(np.median(np.abs(z - tiny_set.z_true) / (1 + tiny_set.z_true)))
 
     assert error_without_i(0.4) < error_without_i(0.0)
+
+
+# --- balance, the regression head, pretrained parts ------------------------------------------
+
+
+@given(balance=st.floats(0, 1), seed=st.integers(0, 99))
+@settings(max_examples=25, deadline=None)
+def test_balancing_weights_even_out_redshifts(balance: float, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    z = np.concatenate([rng.uniform(0.0, 0.2, 900), rng.uniform(0.9, 1.1, 100)])
+    rows = np.arange(0, 1000, 2)
+    weight = balancing_weights(z, rows, balance)
+    assert weight[rows].mean() == pytest.approx(1, rel=1e-4)
+    assert (weight > 0).all()
+    low, high = weight[rows][z[rows] < 0.5].sum(), weight[rows][z[rows] > 0.5].sum()
+    assert high / low >= (z[rows] > 0.5).sum() / (z[rows] < 0.5).sum() * (1 - 1e-4)
+    if balance == 0:
+        assert (weight == 1).all()
+
+
+def test_a_balanced_training_moves_probability_to_rare_redshifts(
+    tiny_set: TrainingSet, quick: TrainConfig, small_network: CompactConfig
+) -> None:
+    rare = np.flatnonzero(tiny_set.z_true > 1.2)[:8]
+    rows = np.concatenate([np.flatnonzero(tiny_set.z_true < 0.4), rare])
+    part = tiny_set.take(rows)
+    everything = np.arange(len(part))
+    split = Split(everything, everything, np.empty(0, np.int64))
+    flat = replace(small_network, dropout=0.0, modality="photometry")
+
+    def mass_at_high_z(balance: float) -> float:
+        config = replace(quick, balance=balance, epochs=3, batch_size=32)
+        weights = train(part, config, flat, split=split)
+        pdf = Predictor(weights).predict(part.arrays, with_pdf=True).pdf
+        assert pdf is not None
+        return float(pdf[:, weights.grid.centres > 1.0].sum(axis=1).mean())
+
+    assert mass_at_high_z(1.0) > 1.1 * mass_at_high_z(0.0)
+
+
+def test_regression_head_learns_and_its_width_is_calibrated(arrays_of: Any) -> None:
+    arrays = arrays_of(400, seed=4)
+    rows = TrainingSet.from_arrays(arrays, arrays["z_true"], 32, 8)
+    network = Wei2025Config(
+        num_bins=300, modality="photometry", head="regression", optical_px=32, wise_px=8
+    )
+    config = TrainConfig(epochs=12, batch_size=32, learning_rate=1e-3, grid="linear")
+    everything = np.arange(400)
+    weights = train(rows, config, network, split=Split(everything[:300], everything[300:], []))
+    summary = Predictor(weights).predict(rows.arrays).summary
+    error = summary["median"] - rows.z_true
+    assert np.std(error) < 0.5 * np.std(rows.z_true)
+    inside = (summary["l68"] <= rows.z_true) & (rows.z_true <= summary["u68"])
+    assert 0.5 < inside.mean() < 0.9
+
+
+def test_a_joint_network_starts_from_its_pretrained_parts(tiny_set: TrainingSet) -> None:
+    # A vanishing rate: what is trained is what it started from.
+    config = TrainConfig(epochs=1, batch_size=64, learning_rate=1e-12, average_decay=0.0)
+    few = tiny_set.take(np.arange(96))
+    split = Split(np.arange(64), np.arange(64, 96), np.empty(0, np.int64))
+    small = Wei2025Config(num_bins=60, optical_px=32, wise_px=8)
+    photometry = train(
+        few, replace(config, seed=5), replace(small, modality="photometry"), split=split
+    )
+    joint = train(few, config, small, split=split, pretrained=[photometry])
+    name = "core.catalog_encoder.layers.0.weight"
+    np.testing.assert_allclose(joint.tensors[name], photometry.tensors[name], atol=1e-6)
+    with pytest.raises(ValueError, match="at most one image-only"):
+        train(few, config, small, split=split, pretrained=[photometry, photometry])
+    with pytest.raises(ValueError, match="for 'compact'"):
+        train(few, config, CompactConfig(), split=split, pretrained=[photometry])
