@@ -25,6 +25,7 @@ from deploy.profiles import MachineProfile, ProfileError, read_profile
 from engine.catalogue.finish import finish_catalogue, withdraw_catalogue
 from engine.catalogue.verify import verify_catalogue
 from engine.config import RunConfig, UserError, parse_region, read_brick_list
+from engine.evaluate_cli import evaluate_command, importance_command
 from engine.fit import collect_training_rows
 from engine.infer import PartitionTask, make_task
 from engine.journal import Journal, Receipt
@@ -34,6 +35,7 @@ from engine.progress import Progress
 from engine.project import project
 from engine.schedule import run_dask, run_serial
 from engine.summary import RunStatus, accuracy, run_status
+from engine.table.commands import table
 from engine.terminal import resume_line, show_plan, show_run, show_status
 from engine.training_log import write_epoch
 from engine.truth import (
@@ -676,6 +678,29 @@ def truth(
     show_default=True,
     help="What the network sees.",
 )
+@click.option(
+    "--parts",
+    type=click.Choice(["two", "one"]),
+    help="wei2025: optical and infrared networks, or one for all channels.  [default: two]",
+)
+@click.option(
+    "--head",
+    type=click.Choice(["classification", "regression"]),
+    help="wei2025: bins of redshift, or one number.  [default: classification]",
+)
+@click.option(
+    "--pretrained",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    help="wei2025: weights of an image-only or photometry-only network to start from.",
+)
+@click.option(
+    "--balance",
+    type=click.FloatRange(0, 1),
+    default=0.0,
+    show_default=True,
+    help="0: every source counts alike; 1: every redshift does.",
+)
 @click.option("--epochs", type=click.IntRange(min=1), default=30, show_default=True)
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--bfloat16", is_flag=True, help="Train in bfloat16 where the CPU has AMX.")
@@ -686,6 +711,10 @@ def train(
     output: Path,
     network: str,
     modality: str,
+    parts: str | None,
+    head: str | None,
+    pretrained: tuple[Path, ...],
+    balance: float,
     epochs: int,
     seed: int,
     bfloat16: bool,
@@ -706,8 +735,14 @@ def train(
     state = progress_folder / "state"
     layout = open_survey(survey)
     known = read_truth(truth if truth is not None else layout.truth_table)
-    config = TrainConfig(seed=seed, epochs=epochs, precision="bfloat16" if bfloat16 else "float32")
-    network_config = _network_config(network, modality)
+    config = TrainConfig(
+        seed=seed,
+        epochs=epochs,
+        balance=balance,
+        precision="bfloat16" if bfloat16 else "float32",
+    )
+    network_config = _network_config(network, modality, parts, head)
+    start_from = [load_weights(folder) for folder in pretrained]
     size = StampSize(network_config.optical_px, network_config.wise_px)
     bricks = select_bricks(read_bricks(layout))
     with Progress("bricks", len(bricks), "bricks", quiet=as_json) as progress:
@@ -728,8 +763,15 @@ def train(
             click.echo(str(log), err=True)
 
     try:
-        weights = fit_network(collected.rows, config, network_config, on_epoch, checkpoint=state)
-    except ValueError as error:  # Too few rows or patches of sky to split.
+        weights = fit_network(
+            collected.rows,
+            config,
+            network_config,
+            on_epoch,
+            checkpoint=state,
+            pretrained=start_from,
+        )
+    except ValueError as error:  # Too few rows or patches of sky, or parts that do not fit.
         raise UserError(f"train on {collected.num_matched:,} rows: {error}") from None
     weights.save(output)
     state.unlink(missing_ok=True)
@@ -747,9 +789,21 @@ def train(
         sys.exit(EXIT_QUARANTINED)
 
 
-def _network_config(network: str, modality: str) -> NetworkConfig:
+cli.add_command(table)
+
+
+cli.add_command(evaluate_command)
+cli.add_command(importance_command)
+
+
+def _network_config(
+    network: str, modality: str, parts: str | None, head: str | None
+) -> NetworkConfig:
     chosen: Any = {"compact": CompactConfig, "wei2025": Wei2025Config}[network]
-    config: NetworkConfig = chosen(modality=modality)
+    extra = {name: value for name, value in (("parts", parts), ("head", head)) if value is not None}
+    if extra and network != "wei2025":
+        raise UserError(f"--{next(iter(extra))} is for --network wei2025, not for {network}")
+    config: NetworkConfig = chosen(modality=modality, **extra)
     return config
 
 

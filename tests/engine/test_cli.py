@@ -8,7 +8,10 @@ import pytest
 
 from engine.cli import cli
 
-COMMANDS = ("run", "plan", "build", "status", "finish", "verify", "mock", "truth", "train")
+COMMANDS = (
+    *("run", "plan", "build", "status", "finish", "verify", "mock", "truth", "train"),
+    *("table", "evaluate", "importance"),
+)
 
 
 def test_commands_in_the_order_of_the_data() -> None:

@@ -1,0 +1,1 @@
+"""Redshifts of any table: a TOML file that says how to read it, training, prediction."""
