@@ -11,7 +11,6 @@ import json
 import os
 import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -24,7 +23,7 @@ from deploy.cluster import open_cluster
 from deploy.profiles import MachineProfile, ProfileError, read_profile
 from engine.catalogue.finish import finish_catalogue, withdraw_catalogue
 from engine.catalogue.verify import verify_catalogue
-from engine.config import RunConfig, UserError, parse_region, read_brick_list
+from engine.config import RunConfig, UserError, check_folder, parse_region, read_brick_list
 from engine.evaluate_cli import evaluate_command, importance_command
 from engine.fit import collect_training_rows
 from engine.infer import PartitionTask, make_task
@@ -252,29 +251,11 @@ def _run_config(
     if output is None:
         output = Path(f"photoz-run-{(survey or _DEMO_SURVEY).resolve().name}-nside{nside}")
     if survey is None:
-        _check_folder("--output", output.parent)
+        check_folder("--output", output.parent)
         survey = _DEMO_SURVEY
         _say(as_json, f"No survey was named (--survey): using the embedded mock survey, {survey}/")
         _make_mock(survey, MockConfig.demo(seed=_DEMO_SEED), as_json, None)
     return RunConfig(survey, output, nside, weights_path, box, names, batch_size)
-
-
-def _check_folder(option: str, folder: Path) -> None:
-    """Make a folder and try to write into it, before work is spent that would be lost.
-
-    Raises
-    ------
-    UserError
-        If it cannot be made or written.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise UserError(
-            f"{option} {folder}: cannot be written ({error.strerror}); choose another"
-        ) from None
 
 
 def _machine_profile(machine: Path | None, workers: int | None) -> MachineProfile | None:
@@ -410,9 +391,9 @@ def build(survey: Path, brick_name: str, output: Path, picture: Path | None, as_
     \b
     Example: engine build --survey dr10 --brick 1501p022
     """
-    _check_folder("--output", output)
+    check_folder("--output", output)
     if picture is not None:
-        _check_folder("--picture", picture.parent)
+        check_folder("--picture", picture.parent)
         if picture.suffix.lower() != ".png" or picture.is_dir():
             raise UserError(f"--picture {picture}: name a file that ends in .png")
     layout = open_survey(survey)
@@ -633,7 +614,7 @@ def truth(
         raise UserError(f"--output {output}: is one of the tables to read; choose another")
     if output.is_dir():
         raise UserError(f"--output {output}: is a folder; name a file, for example truth.fits")
-    _check_folder("--output", output.parent)
+    check_folder("--output", output.parent)
     layout = open_survey(survey)
     bricks = select_bricks(read_bricks(layout))
     with Progress("bricks", len(bricks), "bricks", quiet=as_json) as progress:
@@ -729,9 +710,9 @@ def train(
     \b
     Example: engine train --survey mock-survey --output my-weights --epochs 5
     """
-    _check_folder("--output", output)
+    check_folder("--output", output)
     progress_folder = output.with_name(f"{output.name}.training")
-    _check_folder("--output", progress_folder)
+    check_folder("--output", progress_folder)
     state = progress_folder / "state"
     layout = open_survey(survey)
     known = read_truth(truth if truth is not None else layout.truth_table)
@@ -809,7 +790,7 @@ def _network_config(
 
 def _make_mock(folder: Path, config: MockConfig, quiet: bool, workers: int | None) -> None:
     """Write the mock survey, with progress; one that is there already is kept as it is."""
-    _check_folder("mock survey", folder)
+    check_folder("mock survey", folder)
     num_workers = len(os.sched_getaffinity(0)) if workers is None else max(workers, 1)
     is_there = (folder / "mock.json").exists()
     with Progress("mock survey", config.num_bricks, "bricks", quiet=quiet or is_there) as progress:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,3 +60,21 @@ def read_brick_list(path: Path) -> tuple[str, ...]:
     if not names:
         raise UserError(f"--bricks {path}: names no brick; write one brick name a line")
     return names
+
+
+def check_folder(option: str, folder: Path) -> None:
+    """Make a folder and try to write into it, before work is spent that would be lost.
+
+    Raises
+    ------
+    UserError
+        If it cannot be made or written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"{option} {folder}: cannot be written ({error.strerror}); choose another"
+        ) from None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine import plots
-from engine.config import UserError
+from engine.config import UserError, check_folder
 from engine.evaluate import (
     Choice,
     FeatureImportance,
@@ -264,30 +263,12 @@ def _prepare(
     layout = open_survey(survey)
     known = read_known(truth_path if truth_path is not None else layout.truth_table)
     bricks = select_bricks(read_bricks(layout))
-    _check_output(output)
+    check_folder("--output", output)
     with Progress("bricks", len(bricks), "bricks", quiet=as_json) as progress:
         sample, quarantined = collect_sample(
             layout, bricks, known, weights, lambda _brick, _rows: progress.advance()
         )
     return known, weights, sample, choose_rows(weights, sample, part), quarantined
-
-
-def _check_output(folder: Path) -> None:
-    """Make the folder and try to write into it, before work is spent that would be lost.
-
-    Raises
-    ------
-    UserError
-        If it cannot be made or written.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise UserError(
-            f"--output {folder}: cannot be written ({error.strerror}); choose another"
-        ) from None
 
 
 def _about(
@@ -330,7 +311,7 @@ def _end_with_quarantine(quarantined: dict[str, str]) -> None:
 
 def _evaluate_catalogue(catalogue: Path, truth_path: Path, output: Path, as_json: bool) -> None:
     known = read_known(truth_path)
-    _check_output(output)
+    check_folder("--output", output)
     found = evaluate_catalogue(catalogue, known)
     records = found.records()
     content = {

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +18,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+
+from model.artefact import write_by_rename
 
 CHECKPOINT_VERSION = 1
 
@@ -55,15 +56,7 @@ def save_checkpoint(path: Path, identity: Mapping[str, str], state: Mapping[str,
         {"version": CHECKPOINT_VERSION, "identity": dict(identity), "state": dict(state)}, buffer
     )
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(buffer.getbuffer())
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_by_rename(path, buffer.getbuffer())
 
 
 def load_checkpoint(path: Path, identity: Mapping[str, str]) -> dict[str, Any] | None:

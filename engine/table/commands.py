@@ -9,9 +9,9 @@ from typing import Any
 import click
 
 from engine.atomic import to_json, write_atomic
-from engine.config import UserError
+from engine.config import UserError, check_folder
 from engine.table.config import Reading, read_table_config
-from engine.table.output import check_folder, check_output, prediction_columns, write_table
+from engine.table.output import check_output, prediction_columns, write_table
 from engine.table.reading import read_known_rows, read_rows
 from engine.table.report import fit_lines
 from engine.table.training import train_table
@@ -82,7 +82,7 @@ def train(
     config = read_table_config(
         config_file, **{key: value for key, value in given.items() if value is not None}
     )
-    check_folder(output)
+    check_folder("--output", output)
     known = read_known_rows(config)
 
     def on_epoch(epoch: MemberEpoch) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from astropy.io import fits
 
 from engine.atomic import write_atomic
 from engine.catalogue.schema import POINT_COLUMNS
-from engine.config import UserError
+from engine.config import UserError, check_folder
 from model.table import TablePrediction
 
 Columns = Mapping[str, npt.NDArray[Any]]
@@ -38,23 +37,7 @@ def check_output(path: Path) -> None:
     """
     if path.suffix.lower() not in SUFFIXES or path.is_dir():
         raise UserError(f"--output {path}: name a file that ends in {', '.join(SUFFIXES)}")
-    check_folder(path.parent)
-
-
-def check_folder(folder: Path) -> None:
-    """Make a folder and try to write into it.
-
-    Raises
-    ------
-    UserError
-        If it cannot be made or written.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise UserError(f"--output {folder}: cannot be written ({error.strerror})") from None
+    check_folder("--output", path.parent)
 
 
 def prediction_columns(prediction: TablePrediction, kept: Columns) -> dict[str, Any]:

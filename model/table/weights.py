@@ -7,7 +7,6 @@ by the table's names, those of `model.weights` the arrays of a survey.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -21,6 +20,7 @@ import safetensors
 import safetensors.numpy
 import torch
 
+from model.artefact import content_digest, write_by_rename
 from model.posterior import RedshiftGrid
 from model.table.features import TableStandardisation, num_features, value_names
 from model.table.network import NetworkShape, TableNetwork
@@ -69,7 +69,7 @@ class TableWeights:
     @property
     def digest(self) -> str:
         """SHA-256 of the content, hexadecimal."""
-        return _digest(self._tensor_bytes(), self._description())
+        return content_digest(self._tensor_bytes(), self._description())
 
     def build_networks(self) -> tuple[TableNetwork, ...]:
         """The members, in evaluation mode.
@@ -98,10 +98,10 @@ class TableWeights:
         target = Path(directory)
         target.mkdir(parents=True, exist_ok=True)
         tensor_bytes, description = self._tensor_bytes(), self._description()
-        description["digest"] = _digest(tensor_bytes, description)
+        description["digest"] = content_digest(tensor_bytes, description)
         text = json.dumps(description, indent=2, sort_keys=True, allow_nan=False) + "\n"
-        _write_by_rename(target / TENSORS_FILE, tensor_bytes)
-        _write_by_rename(target / JSON_FILE, text.encode())
+        write_by_rename(target / TENSORS_FILE, tensor_bytes)
+        write_by_rename(target / JSON_FILE, text.encode())
         return target
 
     def _tensor_bytes(self) -> bytes:
@@ -150,25 +150,6 @@ def _problem(weights: TableWeights) -> str | None:
     if not (np.isfinite(weights.temperature) and weights.temperature > 0):
         return f"temperature is {weights.temperature}, expected a positive number"
     return None
-
-
-def _digest(tensor_bytes: bytes, description: Mapping[str, Any]) -> str:
-    """SHA-256 over the tensors file and the canonical JSON without the digest itself."""
-    content = {key: value for key, value in description.items() if key != "digest"}
-    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(tensor_bytes + canonical.encode()).hexdigest()
-
-
-def _write_by_rename(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def load_table_weights(directory: str | os.PathLike[str]) -> TableWeights:
@@ -222,7 +203,7 @@ def _check_description(source: Path, description: Any, tensor_bytes: bytes) -> N
         odd = sorted(set(description) ^ _JSON_FIELDS)
         raise WeightsError(f"{path} has missing or unknown fields {odd}: damaged, copy it again")
     try:
-        found = _digest(tensor_bytes, description)
+        found = content_digest(tensor_bytes, description)
     except ValueError as error:
         raise WeightsError(f"{path} holds NaN or infinity: damaged, copy it again") from error
     if found != description["digest"]:

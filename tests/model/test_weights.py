@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from model.artefact import content_digest
 from model.dataset import Standardisation
 from model.network import Wei2025Config, build_network
 from model.posterior import RedshiftGrid
@@ -20,7 +21,6 @@ from model.weights import (
     TENSORS_FILE,
     Weights,
     WeightsError,
-    _digest,
     default_weights_path,
     load_weights,
 )
@@ -37,7 +37,7 @@ def rewrite(directory: Path, change: Callable[[dict[str, Any]], None]) -> None:
     path = directory / JSON_FILE
     description = json.loads(path.read_text())
     change(description)
-    description["digest"] = _digest((directory / TENSORS_FILE).read_bytes(), description)
+    description["digest"] = content_digest((directory / TENSORS_FILE).read_bytes(), description)
     path.write_text(json.dumps(description))
 
 
