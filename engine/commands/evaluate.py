@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine import plots
+from engine.commands.options import EXIT_QUARANTINED, json_option
 from engine.config import UserError, check_folder
 from engine.evaluate import (
     Choice,
@@ -48,8 +49,6 @@ from partitions.photometry import FEATURE_NAMES
 from partitions.schema import OPTICAL_BANDS
 from partitions.tiling import select_bricks
 
-EXIT_QUARANTINED = 3
-
 _NUM_EXAMPLES = 4
 _NUM_LISTED = 15
 
@@ -82,7 +81,6 @@ _output_option = click.option(
     show_default=True,
     help="Folder to write into.",
 )
-_json_option = click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
 
 
 @click.command("evaluate")
@@ -96,7 +94,7 @@ _json_option = click.option("--json", "as_json", is_flag=True, help="Machine-rea
 @_weights_option
 @_rows_option
 @_output_option
-@_json_option
+@json_option
 def evaluate_command(
     survey: Path | None,
     catalogue: Path | None,
@@ -150,7 +148,7 @@ def evaluate_command(
     help="Shuffles of each feature.",
 )
 @_output_option
-@_json_option
+@json_option
 def importance_command(
     survey: Path | None,
     truth_path: Path | None,

@@ -1,0 +1,1 @@
+"""The commands of `engine`, one file a step."""

@@ -1,0 +1,171 @@
+"""`engine train`: fit a network on sources with known redshifts."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from engine.commands.options import EXIT_QUARANTINED, json_option, say
+from engine.config import UserError, check_folder
+from engine.fit import collect_training_rows
+from engine.progress import Progress
+from engine.training_log import write_epoch
+from model.network import CompactConfig, NetworkConfig, Wei2025Config
+from model.train import EpochLog, TrainConfig
+from model.train import train as fit_network
+from model.weights import load_weights
+from partitions.dr10 import open_survey, read_bricks
+from partitions.schema import StampSize
+from partitions.tiling import select_bricks
+from partitions.truth import read_truth
+
+
+@click.command()
+@click.option(
+    "--survey",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="DR10-layout folder whose sources have known redshifts.",
+)
+@click.option(
+    "--truth",
+    type=click.Path(path_type=Path),
+    help="FITS table with RELEASE, BRICKID, OBJID, Z, SPECTYPE.  [default: <survey>/truth.fits]",
+)
+@click.option(
+    "--output", type=click.Path(path_type=Path), required=True, help="Folder for the weights."
+)
+@click.option(
+    "--network", type=click.Choice(["compact", "wei2025"]), default="compact", show_default=True
+)
+@click.option(
+    "--modality",
+    type=click.Choice(["both", "photometry", "images"]),
+    default="both",
+    show_default=True,
+    help="What the network sees.",
+)
+@click.option(
+    "--parts",
+    type=click.Choice(["two", "one"]),
+    help="wei2025: optical and infrared networks, or one for all channels.  [default: two]",
+)
+@click.option(
+    "--head",
+    type=click.Choice(["classification", "regression"]),
+    help="wei2025: bins of redshift, or one number.  [default: classification]",
+)
+@click.option(
+    "--pretrained",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    help="wei2025: weights of an image-only or photometry-only network to start from.",
+)
+@click.option(
+    "--balance",
+    type=click.FloatRange(0, 1),
+    default=0.0,
+    show_default=True,
+    help="0: every source counts alike; 1: every redshift does.",
+)
+@click.option("--epochs", type=click.IntRange(min=1), default=30, show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--bfloat16", is_flag=True, help="Train in bfloat16 where the CPU has AMX.")
+@json_option
+def train(
+    survey: Path,
+    truth: Path | None,
+    output: Path,
+    network: str,
+    modality: str,
+    parts: str | None,
+    head: str | None,
+    pretrained: tuple[Path, ...],
+    balance: float,
+    epochs: int,
+    seed: int,
+    bfloat16: bool,
+    as_json: bool,
+) -> None:
+    """Fit a network on sources with known redshifts; stars are left out.
+
+    Rows are split by sky into 80 % training, 10 % validation (choice of epoch, calibration) and
+    10 % that nothing is fitted on. OUTPUT.training holds the log (log.csv) and the state after
+    every epoch: a run that was killed goes on from there when the same command is repeated.
+
+    \b
+    Example: engine train --survey mock-survey --output my-weights --epochs 5
+    """
+    check_folder("--output", output)
+    progress_folder = output.with_name(f"{output.name}.training")
+    check_folder("--output", progress_folder)
+    state = progress_folder / "state"
+    layout = open_survey(survey)
+    known = read_truth(truth if truth is not None else layout.truth_table)
+    config = TrainConfig(
+        seed=seed,
+        epochs=epochs,
+        balance=balance,
+        precision="bfloat16" if bfloat16 else "float32",
+    )
+    network_config = _network_config(network, modality, parts, head)
+    start_from = [load_weights(folder) for folder in pretrained]
+    size = StampSize(network_config.optical_px, network_config.wise_px)
+    bricks = select_bricks(read_bricks(layout))
+    with Progress("bricks", len(bricks), "bricks", quiet=as_json) as progress:
+        collected = collect_training_rows(
+            layout, bricks, known, size, lambda _brick, rows: progress.advance()
+        )
+    say(
+        as_json,
+        f"{collected.num_matched:,} of {collected.num_truth:,} known redshifts matched; "
+        f"{len(collected.quarantined)} bricks quarantined",
+    )
+    if state.exists():
+        say(as_json, f"going on from {state}")
+
+    def on_epoch(log: EpochLog) -> None:
+        write_epoch(progress_folder / "log.csv", log)
+        if not as_json:
+            click.echo(str(log), err=True)
+
+    try:
+        weights = fit_network(
+            collected.rows,
+            config,
+            network_config,
+            on_epoch,
+            checkpoint=state,
+            pretrained=start_from,
+        )
+    except ValueError as error:  # Too few rows or patches of sky, or parts that do not fit.
+        raise UserError(f"train on {collected.num_matched:,} rows: {error}") from None
+    weights.save(output)
+    state.unlink(missing_ok=True)
+    validation = weights.provenance["validation"]
+    if as_json:
+        click.echo(json.dumps({"weights": str(output), "digest": weights.digest, **validation}))
+    else:
+        click.echo(
+            f"{output}: digest {weights.digest[:12]}; validation sigma_NMAD "
+            f"{validation['sigma_nmad']:.4f}, eta {100 * validation['eta_0.15']:.1f} %"
+        )
+    if collected.quarantined:
+        for reason in collected.quarantined.values():
+            click.echo(f"engine: quarantined: {reason}", err=True)
+        sys.exit(EXIT_QUARANTINED)
+
+
+def _network_config(
+    network: str, modality: str, parts: str | None, head: str | None
+) -> NetworkConfig:
+    chosen: Any = {"compact": CompactConfig, "wei2025": Wei2025Config}[network]
+    extra = {name: value for name, value in (("parts", parts), ("head", head)) if value is not None}
+    if extra and network != "wei2025":
+        raise UserError(f"--{next(iter(extra))} is for --network wei2025, not for {network}")
+    config: NetworkConfig = chosen(modality=modality, **extra)
+    return config
