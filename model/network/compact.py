@@ -156,8 +156,8 @@ class Compact(RedshiftNetwork):
         depth = ((depth_mag - self.depth_center) / self.depth_scale).clamp(-8, 8) * present
         return torch.cat([features, signal_to_noise, depth, present, inputs["coverage"]], dim=1)
 
-    def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        """Logits (N, Z)."""
+    def embed(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """(N, hidden) what the last layer sees."""
         self.check_inputs(inputs)
         transmission = inputs["mw_transmission"].clamp(min=_MIN_TRANSMISSION)
         parts: list[Tensor] = []
@@ -175,5 +175,10 @@ class Compact(RedshiftNetwork):
                     parts.append(self.shape(self.moments(signal)))
         if self.config.modality != "images":
             parts.append(self.photometry(self._photometry_vector(inputs, transmission)))
-        logits: Tensor = self.logits(self.head(torch.cat(parts, dim=1)))
+        embedding: Tensor = self.head(torch.cat(parts, dim=1))
+        return embedding
+
+    def classify(self, embedding_ND: Tensor) -> Tensor:
+        """(N, Z) logits."""
+        logits: Tensor = self.logits(embedding_ND)
         return logits

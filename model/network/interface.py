@@ -1,6 +1,7 @@
 """What every network is: stored arrays in, logits over redshift bins out.
 
-Shapes: N objects, B = 6 bands (g, r, i, z, W1, W2), H W pixels, F features, Z bins.
+Shapes: N objects, B = 6 bands (g, r, i, z, W1, W2), H W pixels, F features, Z bins, D numbers of an
+embedding.
 """
 
 from __future__ import annotations
@@ -78,5 +79,19 @@ class RedshiftNetwork(nn.Module, ABC):
                 raise ValueError(f"{name} has shape {shape}, the network wants {side} x {side} px")
 
     @abstractmethod
+    def embed(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """(N, D) embedding: all that the last layer knows of a source.
+
+        Raises
+        ------
+        ValueError
+            If the stamps are not of the configuration's sizes.
+        """
+
+    @abstractmethod
+    def classify(self, embedding_ND: Tensor) -> Tensor:
+        """(N, Z) logits: the last layer."""
+
     def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        """Logits (N, Z)."""
+        """(N, Z) logits; raises as `embed` does."""
+        return self.classify(self.embed(inputs))

@@ -59,10 +59,18 @@ class EstimateHead(nn.Module):
         self.fc1 = nn.Linear(num_inputs, 1024)
         self.fc2 = nn.Linear(1024, num_bins)
 
+    def embed(self, x: Tensor) -> Tensor:
+        """(N, num_inputs) -> (N, 1024)."""
+        return functional.relu(self.fc1(x))
+
+    def classify(self, embedding_ND: Tensor) -> Tensor:
+        """(N, 1024) -> (N, Z)."""
+        logits: Tensor = self.fc2(embedding_ND)
+        return logits
+
     def forward(self, x: Tensor) -> Tensor:
         """(N, num_inputs) -> (N, Z)."""
-        logits: Tensor = self.fc2(functional.relu(self.fc1(x)))
-        return logits
+        return self.classify(self.embed(x))
 
 
 class RegressionHead(EstimateHead):
@@ -72,12 +80,11 @@ class RegressionHead(EstimateHead):
         super().__init__(1, num_inputs)
         self.num_bins = num_bins
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, num_inputs) -> (N, Z)."""
-        x = functional.relu(self.fc1(x))
+    def classify(self, embedding_ND: Tensor) -> Tensor:
+        """(N, 1024) -> (N, Z)."""
         # float32 even where the rest runs in bfloat16, whose 8 bits resolve z = 2 to 0.01.
-        with torch.autocast(x.device.type, enabled=False):
-            place = PLACES_PER_UNIT * self.fc2(x.to(torch.float32)).squeeze(1)
+        with torch.autocast(embedding_ND.device.type, enabled=False):
+            place = PLACES_PER_UNIT * self.fc2(embedding_ND.to(torch.float32)).squeeze(1)
         return place_to_logits(place, self.num_bins)
 
 
@@ -103,10 +110,14 @@ class Wei2025Core(nn.Module):
             self.catalog_encoder = CatalogueEncoder(config.num_features)
             width += _CATALOGUE_WIDTH
         head = RegressionHead if config.head == "regression" else EstimateHead
-        self.estimate_model = head(config.num_bins, width)
+        self.estimate_model: EstimateHead = head(config.num_bins, width)
 
     def forward(self, images: Tensor | None, features: Tensor) -> Tensor:
-        """Logits (N, Z).
+        """(N, Z) logits of what `embed` takes."""
+        return self.estimate_model.classify(self.embed(images, features))
+
+    def embed(self, images: Tensor | None, features: Tensor) -> Tensor:
+        """(N, 1024) what the last layer sees.
 
         Parameters
         ----------
@@ -120,8 +131,7 @@ class Wei2025Core(nn.Module):
             vectors.append(self.image_encoder(images, features[:, -1:]))
         if self.catalog_encoder is not None:
             vectors.append(self.catalog_encoder(features))
-        logits: Tensor = self.estimate_model(torch.cat(vectors, dim=1))
-        return logits
+        return self.estimate_model.embed(torch.cat(vectors, dim=1))
 
 
 class Wei2025(RedshiftNetwork):
@@ -135,19 +145,16 @@ class Wei2025(RedshiftNetwork):
         self.config: Wei2025Config = config
         self.core = Wei2025Core(config)
 
-    def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        """Logits (N, Z).
-
-        Raises
-        ------
-        ValueError
-            If the stamps are not of the configuration's sizes.
-        """
+    def embed(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """(N, 1024) what the last layer sees."""
         self.check_inputs(inputs)
         features = inputs["features"].nan_to_num(0.0)
         images = self._images(inputs) if self.core.image_encoder is not None else None
-        logits: Tensor = self.core(images, features)
-        return logits
+        return self.core.embed(images, features)
+
+    def classify(self, embedding_ND: Tensor) -> Tensor:
+        """(N, Z) logits."""
+        return self.core.estimate_model.classify(embedding_ND)
 
     def _images(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """(N, C, 64, 64) channels of the configuration."""

@@ -114,7 +114,8 @@ def test_only_small_wise_stamps_are_resized(wise_px: int, inputs_of: InputsOf) -
     network = build_network(config).eval()
     assert isinstance(network, Wei2025)
     seen: list[Tensor] = []
-    network.core.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    assert network.core.image_encoder is not None
+    network.core.image_encoder.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
     inputs = inputs_of(config, 1)
     with torch.inference_mode():
         network(inputs)
