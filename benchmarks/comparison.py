@@ -9,7 +9,7 @@
 Each method is fitted by its own command, so that they can run side by side or on another day; all
 read the same rows, kept in SCRATCH, and leave the posteriors of the same test rows there. `report`
 judges whatever it finds. Methods whose name ends in `-small` are fitted on the same SMALL_ROWS of
-the training rows: what a CPU can train the source's network on in half an hour. Its 64 pixel stamps
+the training rows: what a CPU can train the source's network on in an hour. Its 64 pixel stamps
 come from the same build, cut larger.
 """
 
@@ -45,7 +45,7 @@ from partitions.truth import read_truth
 RESULTS = Path(__file__).parent / "results"
 SMALL_ROWS = 6_000
 SMALL_VALIDATION_ROWS = 1_000
-WEI2025_EPOCHS = 4
+WEI2025_EPOCHS = 10
 OURS = "both"
 
 Pdf = npt.NDArray[np.float32]

@@ -18,13 +18,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from model.calibrate import softmax
+from model.calibrate import calibrated, reference_magnitude
 from model.dataset import Arrays, check_arrays, drop_bands, outside_range, to_inputs
 from model.posterior import SUMMARY_NAMES, summarise
 from model.weights import Weights
 from partitions.schema import BANDS, QUALITY_BITS
 
 _OUT_OF_RANGE = np.int32(1 << QUALITY_BITS["OUT_OF_TRAINING_RANGE"])
+_FAR = np.int32(1 << QUALITY_BITS["FAR_FROM_TRAINING"])
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +35,8 @@ class Prediction:
     summary: dict[str, npt.NDArray[np.float32]]
     """Point estimates and intervals, as `posterior.summarise` names them."""
     quality: npt.NDArray[np.int32]
-    """(N,) quality bits of the model: OUT_OF_TRAINING_RANGE or none; to be or-ed to the row's."""
+    """(N,) quality bits of the model, OUT_OF_TRAINING_RANGE and FAR_FROM_TRAINING; to be or-ed to
+    the row's."""
     pdf: npt.NDArray[np.float32] | None = None
     """(N, Z) probability of each bin, where asked for."""
 
@@ -110,30 +112,49 @@ class Predictor:
         summary = {name: np.empty(num_sources, np.float32) for name in SUMMARY_NAMES}
         summary["quantiles"] = np.empty((num_sources, num_levels), np.float32)
         pdf_NZ = np.empty((num_sources, num_bins), np.float32) if with_pdf else None
+        quality = self._range_quality(arrays)
         with cpu_threads(self.num_threads):
             for start in range(0, num_sources, self.batch_size):
                 rows = slice(start, min(start + self.batch_size, num_sources))
-                pdf = self._posteriors(arrays, rows)
+                logits, is_far = self._forward(arrays, rows)
+                quality[rows][is_far] |= _FAR
+                pdf = self._posteriors(arrays, rows, logits)
                 block = summarise(pdf, self.weights.grid, self.weights.quantile_levels)
                 for name, values in block.items():
                     summary[name][rows] = values
                 if pdf_NZ is not None:
                     pdf_NZ[rows] = pdf
-        return Prediction(summary, self._quality(arrays), pdf_NZ)
+        return Prediction(summary, quality, pdf_NZ)
 
     def logits(self, arrays: Arrays, rows: slice) -> npt.NDArray[np.float32]:
         """(n, Z) raw network output of at most `batch_size` rows."""
+        return self._forward(arrays, rows)[0]
+
+    def _forward(
+        self, arrays: Arrays, rows: slice
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+        """(n, Z) logits, and (n,) whether a row is far from the training set."""
+        familiarity = self.weights.familiarity
         count = len(range(*rows.indices(len(arrays["features"]))))
         inputs = self._to_device(arrays, rows)
         with (
             torch.inference_mode(),
             torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.autocast),
         ):
-            logits = self._network(self._keep_bands(inputs))
-        return np.asarray(logits[:count].to(torch.float32).cpu().numpy())
+            embedding = self._network.embed(self._keep_bands(inputs))
+            logits = self._network.classify(embedding)
+            is_far = None if familiarity is None else familiarity.is_far(embedding)[:count]
+        return (
+            np.asarray(logits[:count].to(torch.float32).cpu().numpy()),
+            np.zeros(count, np.bool_) if is_far is None else is_far.cpu().numpy(),
+        )
 
-    def _posteriors(self, arrays: Arrays, rows: slice) -> npt.NDArray[np.float64]:
-        pdf = softmax(self.logits(arrays, rows), self.weights.temperature)
+    def _posteriors(
+        self, arrays: Arrays, rows: slice, logits: npt.NDArray[np.float32]
+    ) -> npt.NDArray[np.float64]:
+        weights = self.weights
+        magnitude = reference_magnitude(arrays, rows)
+        pdf = calibrated(logits, weights.temperature, weights.recalibration, magnitude)
         # A row without any band read holds no evidence: its posterior is the training set's.
         evidence = "coverage" if self.weights.network_config.modality == "images" else "flux_ivar"
         measured = (arrays[evidence][rows] > 0) & self._kept_bands
@@ -157,7 +178,7 @@ class Predictor:
         kept = torch.from_numpy(self._kept_bands).to(self.device)
         return drop_bands(inputs, kept.expand(self.batch_size, -1))
 
-    def _quality(self, arrays: Arrays) -> npt.NDArray[np.int32]:
+    def _range_quality(self, arrays: Arrays) -> npt.NDArray[np.int32]:
         features = np.asarray(arrays["features"], np.float32)
         outside = outside_range(features, self.weights.standardisation)
         return np.where(outside, _OUT_OF_RANGE, np.int32(0)).astype(np.int32)

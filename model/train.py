@@ -31,7 +31,14 @@ from torch import Tensor
 
 from model import metrics
 from model.augment import draw_kept_bands, turn_at_random
-from model.calibrate import cross_entropy, fit_temperature, softmax
+from model.calibrate import (
+    calibrated,
+    cross_entropy,
+    fit_recalibration,
+    fit_temperature,
+    reference_magnitude,
+    softmax,
+)
 from model.checkpoint import load_checkpoint, run_identity, save_checkpoint
 from model.dataset import (
     Rows,
@@ -43,6 +50,7 @@ from model.dataset import (
     split_by_sky,
     to_inputs,
 )
+from model.familiarity import Familiarity, fit_familiarity
 from model.losses import posterior_loss, root_mean_square_loss
 from model.network import (
     CompactConfig,
@@ -149,6 +157,8 @@ class EpochLog:
 
 
 Progress = Callable[[EpochLog], None]
+
+_FAMILIARITY_ROWS = 20_000
 
 
 def split_rows(train_set: TrainingSet, config: TrainConfig) -> Split:
@@ -346,6 +356,19 @@ class _Trainer:
             part = rows[start : start + self.config.batch_size]
             inputs = drop_bands(self.inputs_of(part), allowed.expand(len(part), -1).to(self.device))
             blocks.append(self.network(inputs).to(torch.float32).cpu().numpy())
+        return np.concatenate(blocks)
+
+    @torch.inference_mode()
+    def embeddings_of(self, rows: Rows, band_dropout: float) -> npt.NDArray[np.float32]:
+        """(N, D) embeddings by the network as it is, of rows that lose bands as in training."""
+        self.network.eval()
+        rng = np.random.default_rng(self.config.seed)
+        blocks: list[npt.NDArray[np.float32]] = []
+        for start in range(0, len(rows), self.config.batch_size):
+            part = rows[start : start + self.config.batch_size]
+            kept = draw_kept_bands(len(part), band_dropout, self.config.bands, rng)
+            inputs = drop_bands(self.inputs_of(part), torch.from_numpy(kept).to(self.device))
+            blocks.append(self.network.embed(inputs).to(torch.float32).cpu().numpy())
         return np.concatenate(blocks)
 
 
@@ -564,12 +587,16 @@ def train(
 
 
 def _calibrated_weights(trainer: _Trainer, standardisation: Standardisation) -> Weights:
-    """The artefact: the trained network, its temperature and its validation metrics."""
+    """The artefact: the trained network, its calibration and its validation metrics."""
     rows, grid = trainer.split.validation, trainer.grid
     z_true = trainer.train_set.z_true[rows]
     logits = trainer.logits_of(rows)
-    temperature = fit_temperature(logits, grid.bin_of(z_true))
-    validation = evaluate_posteriors(softmax(logits, temperature), grid, z_true)
+    true_bin = grid.bin_of(z_true)
+    temperature = fit_temperature(logits, true_bin)
+    magnitude = reference_magnitude(trainer.train_set.arrays, rows)
+    recalibration = fit_recalibration(logits, true_bin, temperature, magnitude)
+    pdf = calibrated(logits, temperature, recalibration, magnitude)
+    validation = evaluate_posteriors(pdf, grid, z_true)
     return Weights(
         network_config=trainer.network.config,
         tensors={k: v.cpu().numpy().copy() for k, v in trainer.network.state_dict().items()},
@@ -577,8 +604,21 @@ def _calibrated_weights(trainer: _Trainer, standardisation: Standardisation) -> 
         grid=grid,
         prior=_prior(trainer.train_set.z_true[trainer.split.train], grid),
         temperature=temperature,
+        recalibration=recalibration,
+        familiarity=_familiarity(trainer),
         bands=config_bands(trainer.config),
         provenance=_provenance(trainer, validation),
+    )
+
+
+def _familiarity(trainer: _Trainer) -> Familiarity:
+    """What the network makes of its training rows; the line is drawn by validation rows."""
+    split = trainer.split
+    # Some ten thousand rows, from all over the sky, fix 64 axes well.
+    some = split.train[:: len(split.train) // _FAMILIARITY_ROWS + 1]
+    share = trainer.config.band_dropout
+    return fit_familiarity(
+        trainer.embeddings_of(some, share), trainer.embeddings_of(split.validation, share)
     )
 
 

@@ -1,6 +1,7 @@
 """The weights: everything that turns arrays into posteriors, in one directory of two files.
 
-`weights.safetensors` holds the numbers (network parameters, standardisation, grid, prior),
+`weights.safetensors` holds the numbers (network parameters, standardisation, grid, prior,
+recalibration, embeddings of the training rows),
 `weights.json` the rest (network configuration, bands, feature names, temperature, provenance) and
 a digest of both. No pickle: nothing in the files can run. The bytes are a function of the content,
 so equal weights have equal digests on any machine.
@@ -23,7 +24,9 @@ import safetensors.numpy
 import torch
 
 from model.artefact import content_digest, write_by_rename
+from model.calibrate import Recalibration
 from model.dataset import Standardisation
+from model.familiarity import Familiarity
 from model.network import (
     NetworkConfig,
     RedshiftNetwork,
@@ -35,7 +38,7 @@ from model.posterior import QUANTILE_LEVELS, RedshiftGrid
 from partitions.photometry import FEATURE_NAMES
 from partitions.schema import BANDS, StampSize
 
-WEIGHTS_FORMAT_VERSION = 1
+WEIGHTS_FORMAT_VERSION = 2
 TENSORS_FILE = "weights.safetensors"
 JSON_FILE = "weights.json"
 
@@ -71,6 +74,10 @@ class Weights:
     """(Z,) distribution of the training redshifts: the posterior of a row without photometry."""
     temperature: float = 1.0
     """Logits are divided by it; fitted on validation rows."""
+    recalibration: Recalibration | None = None
+    """What is then done to the posteriors; fitted on validation rows. None leaves them."""
+    familiarity: Familiarity | None = None
+    """The embeddings of the training rows; None where there were none, and nothing is far."""
     bands: tuple[str, ...] = BANDS
     """Bands it was trained on; others are treated as missing."""
     feature_names: tuple[str, ...] = FEATURE_NAMES
@@ -132,6 +139,10 @@ class Weights:
         arrays = {f"network.{name}": value for name, value in self.tensors.items()}
         for name in Standardisation.names():
             arrays[f"standardisation.{name}"] = getattr(self.standardisation, name)
+        for prefix in ("recalibration", "familiarity"):
+            part = getattr(self, prefix)
+            for name in part.names() if part is not None else ():
+                arrays[f"{prefix}.{name}"] = getattr(part, name)
         arrays["grid.edges"] = self.grid.edges
         arrays["prior"] = self.prior
         return safetensors.numpy.save({k: np.asarray(v, order="C") for k, v in arrays.items()})
@@ -248,6 +259,7 @@ def _assemble(description: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[A
     def under(prefix: str) -> dict[str, npt.NDArray[Any]]:
         return {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
 
+    recalibration, familiarity = under("recalibration."), under("familiarity.")
     return Weights(
         network_config=config_from_dict(description["network"]),
         tensors=under("network."),
@@ -255,6 +267,8 @@ def _assemble(description: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[A
         grid=RedshiftGrid(arrays["grid.edges"]),
         prior=arrays["prior"],
         temperature=float(description["temperature"]),
+        recalibration=Recalibration(**recalibration) if recalibration else None,
+        familiarity=Familiarity(**familiarity) if familiarity else None,
         bands=tuple(description["bands"]),
         feature_names=tuple(description["feature_names"]),
         quantile_levels=tuple(description["quantile_levels"]),

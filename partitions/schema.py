@@ -87,6 +87,7 @@ QUALITY_BITS = {
     "NONPOSITIVE_FLUX": 10,
     "NO_PHOTOMETRY": 11,
     "OUT_OF_TRAINING_RANGE": 16,
+    "FAR_FROM_TRAINING": 17,
 }
 
 QUALITY_BIT_MEANING = {
@@ -101,6 +102,8 @@ QUALITY_BIT_MEANING = {
     "NONPOSITIVE_FLUX": "a model flux of a present band is <= 0 (asinh magnitude used)",
     "NO_PHOTOMETRY": "no band has a flux: the posterior is the prior of the training set",
     "OUT_OF_TRAINING_RANGE": "a feature lies outside the range of the training set",
+    "FAR_FROM_TRAINING": "what the network makes of image and photometry is unlike the training "
+    "set: farther in its embedding than 99.9 % of held-out training sources",
 }
 
 ARRAY_FORMAT_VERSION = 1

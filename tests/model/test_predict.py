@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 import torch
 
+from model.calibrate import calibrated, reference_magnitude, softmax
 from model.predict import Prediction, Predictor
 from model.train import train
 from model.weights import Weights, load_weights
 from partitions.schema import QUALITY_BITS
 
+FAR = 1 << QUALITY_BITS["FAR_FROM_TRAINING"]
 OUTSIDE = 1 << QUALITY_BITS["OUT_OF_TRAINING_RANGE"]
 
 
@@ -136,13 +138,50 @@ def test_rows_outside_the_training_range_are_flagged(
 
 
 def test_temperature_flattens_the_posterior(
+    tiny_weights: Weights, arrays: dict[str, np.ndarray]
+) -> None:
+    plain = replace(tiny_weights, recalibration=None)
+    doubled = replace(plain, temperature=2 * plain.temperature)
+    before, found = (
+        Predictor(w, batch_size=32).predict(arrays, with_pdf=True).pdf for w in (plain, doubled)
+    )
+    assert before is not None
+    flatter = np.sqrt(before.astype(np.float64))
+    assert np.allclose(found, flatter / flatter.sum(axis=1, keepdims=True), atol=1e-5)
+
+
+def test_recalibration_is_part_of_the_posterior(
     tiny_weights: Weights, arrays: dict[str, np.ndarray], whole: Prediction
 ) -> None:
-    doubled = replace(tiny_weights, temperature=2 * tiny_weights.temperature)
-    found = Predictor(doubled, batch_size=32).predict(arrays, with_pdf=True).pdf
+    assert tiny_weights.recalibration is not None
+    plain = Predictor(replace(tiny_weights, recalibration=None), batch_size=32)
+    logits = np.concatenate([plain.logits(arrays, slice(i, i + 32)) for i in (0, 32)])
+    expected = calibrated(
+        logits,
+        tiny_weights.temperature,
+        tiny_weights.recalibration,
+        reference_magnitude(arrays, slice(None)),
+    )
     assert whole.pdf is not None
-    flatter = np.sqrt(whole.pdf.astype(np.float64))
-    assert np.allclose(found, flatter / flatter.sum(axis=1, keepdims=True), atol=1e-5)
+    assert np.allclose(whole.pdf, expected, atol=1e-6)
+    assert not np.allclose(whole.pdf, softmax(logits, tiny_weights.temperature), atol=1e-4)
+
+
+def test_a_source_unlike_the_training_set_is_flagged(
+    tiny_weights: Weights, arrays: dict[str, np.ndarray]
+) -> None:
+    ordinary = Predictor(tiny_weights).predict(arrays).quality
+    assert np.count_nonzero(ordinary & FAR) <= 2
+    # Nothing is odd about any one feature, but no galaxy has these colours with this image.
+    strange = rows_of(arrays, slice(None))
+    strange["optical"] = np.where(np.arange(40) % 2 == 0, 1.0, -1.0).astype(np.float16) * np.ones(
+        (50, 4, 40, 40), np.float16
+    )
+    found = Predictor(tiny_weights).predict(strange).quality
+    assert np.count_nonzero(found & FAR) > 45
+    assert not (
+        Predictor(replace(tiny_weights, familiarity=None)).predict(strange).quality & FAR
+    ).any()
 
 
 def test_a_row_without_photometry_gets_the_prior(

@@ -59,6 +59,9 @@ def test_round_trip(tiny_weights: Weights, saved: Path) -> None:
     assert loaded.tensors.keys() == tiny_weights.tensors.keys()
     for name, value in tiny_weights.tensors.items():
         assert np.array_equal(loaded.tensors[name], value), name
+    for part in ("recalibration", "familiarity"):
+        ours, theirs = getattr(tiny_weights, part), getattr(loaded, part)
+        assert all(np.array_equal(getattr(ours, n), getattr(theirs, n)) for n in ours.names())
     for name in Standardisation.names():
         a, b = getattr(loaded.standardisation, name), getattr(tiny_weights.standardisation, name)
         assert np.array_equal(a, b), name
@@ -84,6 +87,8 @@ def test_every_part_is_in_the_digest(tiny_weights: Weights) -> None:
         replace(tiny_weights, bands=("g", "r", "z")),
         replace(tiny_weights, standardisation=Standardisation.identity()),
         replace(tiny_weights, provenance={"seed": 9}),
+        replace(tiny_weights, recalibration=None),
+        replace(tiny_weights, familiarity=None),
     ]
     digests = {weights.digest for weights in changed}
     assert len(digests | {tiny_weights.digest}) == len(changed) + 1
@@ -125,7 +130,7 @@ def test_files_of_two_weights_do_not_mix(
 
 def test_another_format_version_is_refused(saved: Path) -> None:
     rewrite(saved, lambda d: d.update(format_version=99))
-    with pytest.raises(WeightsError, match="format version 99, this version reads 1"):
+    with pytest.raises(WeightsError, match="format version 99, this version reads 2"):
         load_weights(saved)
 
 
