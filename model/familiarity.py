@@ -1,9 +1,12 @@
 """How far a source lies from what a network was trained on, in the network's own terms.
 
 The range of each feature (dataset.outside_range) sees one number at a time and no pixel. The
-embedding, all that the network's last layer knows of a source, has a distribution over the training
-rows; a Gaussian of K axes and an isotropic rest describes it (probabilistic PCA), and the distance
-to its centre in units of that Gaussian says how unusual a source is to this network.
+embedding, what the network's encoders make of image and photometry, has a distribution over the
+training rows; a Gaussian of K axes and an isotropic rest describes it (probabilistic PCA), and the
+distance to its centre in units of that Gaussian says how unusual a source is to this network.
+
+It is the encoders' and not the last layer's vector, whose few directions serve the redshift alone:
+there, and along the widest axes only, a saturated image looks like any other (model/LOG.md).
 
 Shapes: N objects, D numbers of an embedding, K axes.
 
@@ -22,8 +25,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-MAX_AXES = 64
-"""Axes kept: 64 of 256 hold all but a percent of the variance and take 64 kB of weights."""
+MAX_AXES = 384
+"""Axes kept. What is odd about an image shows along narrow axes: 256 find a saturated centre, and
+384 of the default network's 576, all that have any variance, also an empty stamp."""
 
 FAR_FRACTION = 0.001
 """Share of held-out rows that the threshold calls far."""

@@ -614,7 +614,7 @@ def _calibrated_weights(trainer: _Trainer, standardisation: Standardisation) -> 
 def _familiarity(trainer: _Trainer) -> Familiarity:
     """What the network makes of its training rows; the line is drawn by validation rows."""
     split = trainer.split
-    # Some ten thousand rows, from all over the sky, fix 64 axes well.
+    # Some ten thousand rows, from all over the sky, are many for a few hundred axes.
     some = split.train[:: len(split.train) // _FAMILIARITY_ROWS + 1]
     share = trainer.config.band_dropout
     return fit_familiarity(

@@ -157,7 +157,7 @@ class Compact(RedshiftNetwork):
         return torch.cat([features, signal_to_noise, depth, present, inputs["coverage"]], dim=1)
 
     def embed(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        """(N, hidden) what the last layer sees."""
+        """(N, D) vectors of the encoders, side by side."""
         self.check_inputs(inputs)
         transmission = inputs["mw_transmission"].clamp(min=_MIN_TRANSMISSION)
         parts: list[Tensor] = []
@@ -175,10 +175,9 @@ class Compact(RedshiftNetwork):
                     parts.append(self.shape(self.moments(signal)))
         if self.config.modality != "images":
             parts.append(self.photometry(self._photometry_vector(inputs, transmission)))
-        embedding: Tensor = self.head(torch.cat(parts, dim=1))
-        return embedding
+        return torch.cat(parts, dim=1)
 
     def classify(self, embedding_ND: Tensor) -> Tensor:
         """(N, Z) logits."""
-        logits: Tensor = self.logits(embedding_ND)
+        logits: Tensor = self.logits(self.head(embedding_ND))
         return logits

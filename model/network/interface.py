@@ -80,7 +80,7 @@ class RedshiftNetwork(nn.Module, ABC):
 
     @abstractmethod
     def embed(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        """(N, D) embedding: all that the last layer knows of a source.
+        """(N, D) embedding: what the encoders make of image and photometry.
 
         Raises
         ------
@@ -90,7 +90,7 @@ class RedshiftNetwork(nn.Module, ABC):
 
     @abstractmethod
     def classify(self, embedding_ND: Tensor) -> Tensor:
-        """(N, Z) logits: the last layer."""
+        """(N, Z) logits: the head."""
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """(N, Z) logits; raises as `embed` does."""

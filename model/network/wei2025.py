@@ -59,18 +59,10 @@ class EstimateHead(nn.Module):
         self.fc1 = nn.Linear(num_inputs, 1024)
         self.fc2 = nn.Linear(1024, num_bins)
 
-    def embed(self, x: Tensor) -> Tensor:
-        """(N, num_inputs) -> (N, 1024)."""
-        return functional.relu(self.fc1(x))
-
-    def classify(self, embedding_ND: Tensor) -> Tensor:
-        """(N, 1024) -> (N, Z)."""
-        logits: Tensor = self.fc2(embedding_ND)
-        return logits
-
     def forward(self, x: Tensor) -> Tensor:
         """(N, num_inputs) -> (N, Z)."""
-        return self.classify(self.embed(x))
+        logits: Tensor = self.fc2(functional.relu(self.fc1(x)))
+        return logits
 
 
 class RegressionHead(EstimateHead):
@@ -80,11 +72,12 @@ class RegressionHead(EstimateHead):
         super().__init__(1, num_inputs)
         self.num_bins = num_bins
 
-    def classify(self, embedding_ND: Tensor) -> Tensor:
-        """(N, 1024) -> (N, Z)."""
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, num_inputs) -> (N, Z)."""
+        x = functional.relu(self.fc1(x))
         # float32 even where the rest runs in bfloat16, whose 8 bits resolve z = 2 to 0.01.
-        with torch.autocast(embedding_ND.device.type, enabled=False):
-            place = PLACES_PER_UNIT * self.fc2(embedding_ND.to(torch.float32)).squeeze(1)
+        with torch.autocast(x.device.type, enabled=False):
+            place = PLACES_PER_UNIT * self.fc2(x.to(torch.float32)).squeeze(1)
         return place_to_logits(place, self.num_bins)
 
 
@@ -110,14 +103,15 @@ class Wei2025Core(nn.Module):
             self.catalog_encoder = CatalogueEncoder(config.num_features)
             width += _CATALOGUE_WIDTH
         head = RegressionHead if config.head == "regression" else EstimateHead
-        self.estimate_model: EstimateHead = head(config.num_bins, width)
+        self.estimate_model = head(config.num_bins, width)
 
     def forward(self, images: Tensor | None, features: Tensor) -> Tensor:
         """(N, Z) logits of what `embed` takes."""
-        return self.estimate_model.classify(self.embed(images, features))
+        logits: Tensor = self.estimate_model(self.embed(images, features))
+        return logits
 
     def embed(self, images: Tensor | None, features: Tensor) -> Tensor:
-        """(N, 1024) what the last layer sees.
+        """(N, 1536) vectors of the encoders, or that of the one there is.
 
         Parameters
         ----------
@@ -131,7 +125,7 @@ class Wei2025Core(nn.Module):
             vectors.append(self.image_encoder(images, features[:, -1:]))
         if self.catalog_encoder is not None:
             vectors.append(self.catalog_encoder(features))
-        return self.estimate_model.embed(torch.cat(vectors, dim=1))
+        return torch.cat(vectors, dim=1)
 
 
 class Wei2025(RedshiftNetwork):
@@ -146,7 +140,7 @@ class Wei2025(RedshiftNetwork):
         self.core = Wei2025Core(config)
 
     def embed(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        """(N, 1024) what the last layer sees."""
+        """(N, 1536) vectors of the encoders, or that of the one there is."""
         self.check_inputs(inputs)
         features = inputs["features"].nan_to_num(0.0)
         images = self._images(inputs) if self.core.image_encoder is not None else None
@@ -154,7 +148,8 @@ class Wei2025(RedshiftNetwork):
 
     def classify(self, embedding_ND: Tensor) -> Tensor:
         """(N, Z) logits."""
-        return self.core.estimate_model.classify(embedding_ND)
+        logits: Tensor = self.core.estimate_model(embedding_ND)
+        return logits
 
     def _images(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """(N, C, 64, 64) channels of the configuration."""

@@ -131,8 +131,7 @@ def test_rows_outside_the_training_range_are_flagged(
     changed["features"][4, 0] += 30
     quality = Predictor(tiny_weights).predict(changed).quality
     assert quality.dtype == np.int32
-    assert quality[4] == OUTSIDE
-    assert set(quality.tolist()) <= {0, OUTSIDE}
+    assert np.flatnonzero(quality & OUTSIDE).tolist() == [4]
     unchanged = Predictor(tiny_weights).predict(rows_of(arrays, slice(0, 6))).quality
     assert not unchanged.all()
 

@@ -27,11 +27,9 @@ def test_encoders_are_copied_and_the_head_is_kept(parts: str, inputs_of: InputsO
     joint.eval()
     inputs = inputs_of(joint.config, 2)
     seen: list[Tensor] = []
-    joint.core.estimate_model.fc1.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
-    images.core.estimate_model.fc1.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
-    photometry.core.estimate_model.fc1.register_forward_pre_hook(
-        lambda _, args: seen.append(args[0])
-    )
+    joint.core.estimate_model.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    images.core.estimate_model.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    photometry.core.estimate_model.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
     with torch.inference_mode():
         for network in (joint, images, photometry):
             network(inputs)
