@@ -6,18 +6,19 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from partitions.bricks import Brick, BrickError, SurveyLayout
-from partitions.cutouts import Stamps, cut_stamps
+from partitions.cutouts import Stamps, cut_stamps, stamp_corner
 from partitions.dr10 import (
     Coadd,
     TractorTable,
     catalogue_rows,
     coadd_bands,
-    read_coadd,
+    open_coadd,
     read_file_checksums,
     read_tractor,
     source_type_codes,
@@ -32,6 +33,10 @@ from partitions.schema import (
     StampSize,
 )
 from partitions.store import Arrays, write_arrays
+from partitions.tiles import boxes_to_decode, count_tiles
+
+Chooser = Callable[[TractorTable], npt.NDArray[np.bool_]]
+"""Which of a brick's catalogue rows are wanted, (N,) bool."""
 
 # How far a source's bx, by may lie from its RA, Dec by the image's WCS, in optical pixels: the
 # pipeline computes one from the other, so more means that image and table do not belong together.
@@ -49,10 +54,16 @@ class BrickCounts:
     """Rows left out because another brick owns them."""
     num_dup: int = 0
     """Primary rows left out because TYPE is DUP."""
+    num_unwanted: int = 0
+    """Catalogue rows left out because they were not asked for."""
     num_sources: int = 0
-    """Rows that go into the catalogue."""
+    """Rows of the arrays: those that go into the catalogue."""
     decoded: dict[str, int] = field(default_factory=dict)
     """Band -> image files decoded."""
+    num_tiles: int = 0
+    """Compression tiles of these files."""
+    num_tiles_decoded: int = 0
+    """Of these, decoded."""
     decode_s: float = 0.0
     """Seconds spent reading and decoding files."""
     build_s: float = 0.0
@@ -62,9 +73,15 @@ class BrickCounts:
 
 
 def build_brick(
-    layout: SurveyLayout, brick: Brick, stamp_size: StampSize
+    layout: SurveyLayout, brick: Brick, stamp_size: StampSize, wanted: Chooser | None = None
 ) -> tuple[Arrays, BrickCounts]:
     """Read one brick's files, each once, and make the arrays of its catalogue rows.
+
+    With `wanted` only of the chosen ones: the same rows to the bit, from as few tiles of the
+    images as is cheapest. Every catalogue row is checked against the images all the same, so that
+    a brick is good or bad no matter how many of its rows are wanted; only pixels that no stamp
+    needs may be damaged unseen, where the survey has no checksums. Without a wanted row no image
+    is opened.
 
     Raises
     ------
@@ -79,22 +96,26 @@ def build_brick(
     keep = catalogue_rows(table)
     counts.num_rows = len(table)
     counts.num_not_primary = int(np.sum(~table.brick_primary))
-    counts.num_sources = int(keep.sum())
-    counts.num_dup = counts.num_rows - counts.num_not_primary - counts.num_sources
+    counts.num_dup = counts.num_rows - counts.num_not_primary - int(keep.sum())
     table = table.select(keep)
     type_codes = source_type_codes(table, path)
+    chosen = np.ones(len(table), dtype=np.bool_) if wanted is None else wanted(table)
+    counts.num_sources = int(chosen.sum())
+    counts.num_unwanted = len(table) - counts.num_sources
     bands = coadd_bands(layout, brick.name)
     if not bands and len(table):
         raise BrickError(
             f"{layout.coadd_folder(brick.name)}: no image in any band for "
             f"{len(table)} catalogue rows"
         )
+    if wanted is not None and not counts.num_sources:
+        bands = ()
     counts.decode_s += timer.lap()
 
     stamps: dict[str, Stamps] = {}
     reference: Coadd | None = None
     for band in bands:
-        coadd = read_coadd(layout, brick, band, checksums)
+        coadd = open_coadd(layout, brick, band, checksums)
         counts.decoded[band] = counts.decoded.get(band, 0) + 1
         counts.decode_s += timer.lap()
         x, y = _source_positions(coadd, band, table)
@@ -102,12 +123,35 @@ def build_brick(
             _check_same_grid(reference, coadd)
             reference = reference or coadd
         side_px = stamp_size.optical_px if band in OPTICAL_BANDS else stamp_size.wise_px
-        stamps[band] = cut_stamps(coadd.pixels, x, y, side_px)
+        counts.build_s += timer.lap()
+        pixels = _decode_for(coadd, x[chosen], y[chosen], side_px, counts)
+        counts.decode_s += timer.lap()
+        stamps[band] = cut_stamps(pixels, x[chosen], y[chosen], side_px)
         counts.build_s += timer.lap()
 
-    arrays = _assemble(table, type_codes, stamps, stamp_size)
+    arrays = _assemble(table.select(chosen), type_codes[chosen], stamps, stamp_size)
     counts.build_s += timer.lap()
     return arrays, counts
+
+
+def _decode_for(
+    coadd: Coadd,
+    x: npt.NDArray[np.float64],
+    y: npt.NDArray[np.float64],
+    side_px: int,
+    counts: BrickCounts,
+) -> npt.NDArray[np.float32]:
+    """The image, decoded at least where stamps around these positions lie."""
+    left, bottom = stamp_corner(x, side_px), stamp_corner(y, side_px)
+    boxes = boxes_to_decode(coadd.shape, coadd.tile_shape, left, bottom, side_px)
+    num_tiles = count_tiles(coadd.shape, coadd.tile_shape)
+    counts.num_tiles += num_tiles
+    if boxes is None:
+        counts.num_tiles_decoded += num_tiles
+    else:
+        for box in boxes:
+            counts.num_tiles_decoded += count_tiles(box.shape, coadd.tile_shape)
+    return coadd.decode(boxes)
 
 
 def build_brick_arrays(
@@ -116,13 +160,15 @@ def build_brick_arrays(
     """`build_brick`, written as a Zarr group at `path`."""
     arrays, counts = build_brick(layout, brick, stamp_size)
     timer = _Timer()
-    facts = {
-        name: getattr(counts, name)
-        for name in ("num_rows", "num_not_primary", "num_dup", "num_sources", "decoded")
-    }
-    write_arrays(path, arrays, {"brick": asdict(brick), "counts": facts})
+    write_arrays(path, arrays, brick_attributes(brick, counts))
     counts.write_s = timer.lap()
     return counts
+
+
+def brick_attributes(brick: Brick, counts: BrickCounts) -> dict[str, Any]:
+    """What the Zarr group of a brick says about it: no times, so that equal work is equal bytes."""
+    names = ("num_rows", "num_not_primary", "num_dup", "num_unwanted", "num_sources", "decoded")
+    return {"brick": asdict(brick), "counts": {name: getattr(counts, name) for name in names}}
 
 
 def _source_positions(
@@ -130,7 +176,7 @@ def _source_positions(
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """0-indexed positions in this image, checked against the image's WCS and size."""
     x, y = coadd.radec_to_xy(table.ra_deg, table.dec_deg)
-    height, width = coadd.pixels.shape
+    height, width = coadd.shape
     if band in OPTICAL_BANDS:
         offset_px = np.hypot(x - table.bx, y - table.by)
         far = ~(offset_px < _POSITION_TOLERANCE_PX)  # NaN is far, too
@@ -157,8 +203,8 @@ def _source_positions(
 
 
 def _check_same_grid(reference: Coadd | None, coadd: Coadd) -> None:
-    if reference is not None and reference.pixels.shape != coadd.pixels.shape:
-        (h0, w0), (h1, w1) = reference.pixels.shape, coadd.pixels.shape
+    if reference is not None and reference.shape != coadd.shape:
+        (h0, w0), (h1, w1) = reference.shape, coadd.shape
         raise BrickError(
             f"{coadd.path}: image of {w1} x {h1} px, but {reference.path.name} has {w0} x {h0} px"
         )

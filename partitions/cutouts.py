@@ -6,6 +6,7 @@ Shapes: N sources, S stamp side, H, W image sides.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -41,30 +42,63 @@ def cut_stamps(
     Parameters
     ----------
     image
-        (H, W) nanomaggy, exactly 0 (or not finite) where there is no data.
+        (H, W) nanomaggy, exactly 0 (or not finite) where there is no data. Pixels that no stamp
+        holds may be anything.
     x, y
         (N,) 0-indexed pixel positions of the sources (DR10 columns bx, by in the optical bands).
     side_px
         S, even.
     """
-    has_data = np.isfinite(image) & (image != 0)
-    too_bright = np.abs(image) > STAMP_PIXEL_MAX
-    # One conversion of the image, not one per stamp: the stamps of a dense brick overlap.
-    half = np.clip(np.where(has_data, image, 0), -STAMP_PIXEL_MAX, STAMP_PIXEL_MAX)
-    half = half.astype(np.float16)
     left, bottom = stamp_corner(x, side_px), stamp_corner(y, side_px)
-    pixels = np.zeros((len(x), side_px, side_px), dtype=np.float16)
+    if len(x) * side_px**2 < image.size:
+        # Few stamps: fewer pixels to convert than the image has.
+        own = _slice_stamps(image, left, bottom, side_px)
+        half, has_data, clipped = _convert(own)
+        count = np.count_nonzero(has_data, axis=(1, 2))
+        return _stamps(half, count, np.count_nonzero(clipped, axis=(1, 2)) > 0)
+    # One conversion of the image, not one per stamp: the stamps of a dense brick overlap.
+    half, has_data, clipped = _convert(image)
+    return _stamps(
+        _slice_stamps(half, left, bottom, side_px),
+        _count_in_boxes(has_data, left, bottom, side_px),
+        _count_in_boxes(clipped, left, bottom, side_px) > 0,
+    )
+
+
+def _convert(
+    values: npt.NDArray[np.float32],
+) -> tuple[npt.NDArray[np.float16], npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """Pixels as they are stored, whether they have data, and whether they were clipped."""
+    has_data = np.isfinite(values) & (values != 0)
+    too_bright = np.abs(values) > STAMP_PIXEL_MAX
+    half = np.clip(np.where(has_data, values, 0), -STAMP_PIXEL_MAX, STAMP_PIXEL_MAX)
+    return half.astype(np.float16), has_data, too_bright & has_data
+
+
+def _slice_stamps(
+    image: npt.NDArray[Any],
+    left: npt.NDArray[np.int64],
+    bottom: npt.NDArray[np.int64],
+    side_px: int,
+) -> npt.NDArray[Any]:
+    """(N, S, S) pixels of the image, 0 outside it."""
+    pixels = np.zeros((len(left), side_px, side_px), dtype=image.dtype)
     height, width = image.shape
     for source, (column, row) in enumerate(zip(left.tolist(), bottom.tolist(), strict=True)):
         x0, x1 = max(column, 0), min(column + side_px, width)
         y0, y1 = max(row, 0), min(row + side_px, height)
         if x0 < x1 and y0 < y1:
-            pixels[source, y0 - row : y1 - row, x0 - column : x1 - column] = half[y0:y1, x0:x1]
-    return Stamps(
-        pixels=pixels,
-        coverage=(_count_in_boxes(has_data, left, bottom, side_px) / side_px**2).astype(np.float32),
-        clipped=_count_in_boxes(too_bright & has_data, left, bottom, side_px) > 0,
-    )
+            pixels[source, y0 - row : y1 - row, x0 - column : x1 - column] = image[y0:y1, x0:x1]
+    return pixels
+
+
+def _stamps(
+    pixels: npt.NDArray[np.float16],
+    num_with_data: npt.NDArray[np.int64],
+    clipped: npt.NDArray[np.bool_],
+) -> Stamps:
+    coverage = num_with_data / pixels.shape[-1] ** 2
+    return Stamps(pixels, coverage.astype(np.float32), clipped)
 
 
 def _count_in_boxes(

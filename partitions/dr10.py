@@ -15,7 +15,8 @@ import hashlib
 import io
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ from partitions.schema import (
     WISE_BANDS,
     WISE_VEGA_TO_AB_MAG,
 )
+from partitions.tiles import Box
 
 _SHA256_DIGITS = 64
 
@@ -229,22 +231,26 @@ def _read_verified(layout: SurveyLayout, path: Path, checksums: dict[str, str]) 
     return io.BytesIO(content)
 
 
-def _first_hdu_with_data(content: io.BytesIO, path: Path) -> Any:
-    """HDU 1: the image of a tile-compressed coadd, or the table of a Tractor file.
+@contextmanager
+def _damage_as_brick_error(path: Path) -> Iterator[None]:
+    """Whatever opening or decoding raises means a bad file.
 
     A damaged file makes astropy raise almost any exception, from struct.error to RuntimeError of
-    the decompressor, hence the broad clause: whatever decoding raises means a bad file.
+    the decompressor, hence the broad clause.
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", AstropyUserWarning)  # "File may have been truncated"
-            with fits.open(content, memmap=False, lazy_load_hdus=False) as hdus:
-                hdu = hdus[1]
-                _ = hdu.data  # decode now, inside the clause
-                return hdu
+            yield
     except Exception as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise BrickError(f"{path}: truncated or corrupt FITS ({reason})") from error
+
+
+def _first_hdu(content: io.BytesIO, path: Path) -> Any:
+    """HDU 1: the image of a tile-compressed coadd, or the table of a Tractor file."""
+    with _damage_as_brick_error(path):
+        return fits.open(content, memmap=False, lazy_load_hdus=False)[1]
 
 
 def read_tractor(
@@ -260,8 +266,9 @@ def read_tractor(
     path = layout.brick_file("tractor", brick.name)
     if not path.exists():
         raise BrickError(f"{path}: Tractor table missing; the brick has coadds but no catalogue")
-    hdu = _first_hdu_with_data(_read_verified(layout, path, checksums or {}), path)
-    rows = hdu.data
+    hdu = _first_hdu(_read_verified(layout, path, checksums or {}), path)
+    with _damage_as_brick_error(path):
+        rows = hdu.data
     if rows is None or rows.dtype.names is None:
         raise BrickError(f"{path}: HDU 1 holds no table")
     columns = {name.lower(): name for name in rows.dtype.names}
@@ -378,12 +385,18 @@ def source_type_codes(table: TractorTable, path: Path) -> npt.NDArray[np.int8]:
 
 @dataclass(frozen=True)
 class Coadd:
-    """One coadd map of a brick."""
+    """One coadd map of a brick: read and verified, its pixels still compressed."""
 
     path: Path
-    pixels: npt.NDArray[np.float32]
-    """(H, W), nanomaggy, AB; exactly 0 where there is no exposure."""
     wcs: WCS
+    shape: tuple[int, int]
+    """(H, W), pixels."""
+    tile_shape: tuple[int, int]
+    """Sides of a compression tile, y and x, pixels; those of the image if it is not compressed."""
+    hdu: Any
+    """The HDU of the image, its content in memory."""
+    scale: np.float32
+    """Unit of the file's pixels, nanomaggy, AB."""
 
     def radec_to_xy(
         self, ra_deg: npt.NDArray[np.float64], dec_deg: npt.NDArray[np.float64]
@@ -391,6 +404,38 @@ class Coadd:
         """Positions as 0-indexed pixel coordinates, (N,) each."""
         x, y = self.wcs.wcs_world2pix(ra_deg, dec_deg, 0)
         return np.asarray(x), np.asarray(y)
+
+    def decode(self, boxes: Sequence[Box] | None = None) -> npt.NDArray[np.float32]:
+        """(H, W) image, nanomaggy, AB; exactly 0 where there is no exposure.
+
+        Parameters
+        ----------
+        boxes
+            Decode only these; 0 elsewhere. Their pixels are those of the whole image, to the bit.
+
+        Raises
+        ------
+        BrickError
+            If the pixels are damaged or no floating-point numbers.
+        """
+        with _damage_as_brick_error(self.path):
+            if boxes is None:
+                parts = [(slice(None), slice(None), self.hdu.data)]
+            else:
+                section = self.hdu.section
+                slices = [(slice(y0, y1), slice(x0, x1)) for y0, y1, x0, x1 in boxes]
+                parts = [(rows, columns, section[rows, columns]) for rows, columns in slices]
+        for _, _, part in parts:
+            if part.dtype.kind != "f":
+                raise BrickError(f"{self.path}: HDU 1 holds {part.dtype} pixels, expected floats")
+        if boxes is None:
+            pixels = np.ascontiguousarray(parts[0][2], dtype=np.float32)
+        else:
+            # Memory that is never written is never taken.
+            pixels = np.zeros(self.shape, dtype=np.float32)
+            for rows, columns, part in parts:
+                pixels[rows, columns] = part
+        return pixels if self.scale == 1 else pixels * self.scale
 
 
 def coadd_bands(layout: SurveyLayout, brick_name: str) -> tuple[str, ...]:
@@ -402,10 +447,10 @@ def coadd_bands(layout: SurveyLayout, brick_name: str) -> tuple[str, ...]:
         raise BrickError(f"{error.filename}: cannot be read ({error.strerror})") from error
 
 
-def read_coadd(
+def open_coadd(
     layout: SurveyLayout, brick: Brick, band: str, checksums: dict[str, str] | None = None
 ) -> Coadd:
-    """Decode one brick's image in one band; WISE is converted from Vega to AB nanomaggies.
+    """Read and verify one brick's image file in one band; WISE is in Vega, its scale makes it AB.
 
     The band is the file name's: the FILTER card is not reliable.
 
@@ -415,9 +460,8 @@ def read_coadd(
         If the file is missing, damaged, or holds no celestial image.
     """
     path = layout.brick_file("image", brick.name, band)
-    hdu = _first_hdu_with_data(_read_verified(layout, path, checksums or {}), path)
-    pixels = hdu.data
-    if pixels is None or pixels.ndim != 2 or pixels.dtype.kind != "f":
+    hdu = _first_hdu(_read_verified(layout, path, checksums or {}), path)
+    if not isinstance(hdu, fits.ImageHDU | fits.CompImageHDU) or len(hdu.shape) != 2:
         raise BrickError(f"{path}: HDU 1 holds no 2-dimensional image")
     try:
         with warnings.catch_warnings():
@@ -427,10 +471,13 @@ def read_coadd(
     except Exception as error:  # wcslib has a dozen exceptions of its own for a bad header.
         reason = " ".join(str(error).split())[:200]
         raise BrickError(f"{path}: the header has no usable celestial WCS ({reason})") from error
-    pixels = np.ascontiguousarray(pixels, dtype=np.float32)
-    if band in WISE_BANDS:
-        pixels = pixels * np.float32(10 ** (-0.4 * WISE_VEGA_TO_AB_MAG[band]))
-    return Coadd(path=path, pixels=pixels, wcs=wcs)
+    shape = (int(hdu.shape[0]), int(hdu.shape[1]))
+    tile_shape = shape
+    if isinstance(hdu, fits.CompImageHDU):
+        tile_shape = (int(hdu.tile_shape[0]), int(hdu.tile_shape[1]))
+    magnitude = WISE_VEGA_TO_AB_MAG[band] if band in WISE_BANDS else 0.0
+    scale = np.float32(10 ** (-0.4 * magnitude))
+    return Coadd(path, wcs, shape, tile_shape, hdu, scale)
 
 
 def count_tractor_rows(path: Path) -> int | None:

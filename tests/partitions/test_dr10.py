@@ -18,9 +18,9 @@ from partitions.dr10 import (
     catalogue_rows,
     coadd_bands,
     count_tractor_rows,
+    open_coadd,
     open_survey,
     read_bricks,
-    read_coadd,
     read_coadd_shape,
     read_file_checksums,
     read_tractor,
@@ -132,12 +132,12 @@ def test_catalogue_rows_are_primary_and_not_dup(survey_copy: SurveyLayout) -> No
 def test_image_equals_the_fits_pixels_and_wise_is_ab(real_bricks: Path) -> None:
     layout = open_survey(real_bricks / "testcase4")
     brick = only_brick(layout)
-    z = read_coadd(layout, brick, "z")
-    np.testing.assert_array_equal(z.pixels, fits.getdata(z.path, ext=1))
-    w1 = read_coadd(layout, brick, "W1")
+    z = open_coadd(layout, brick, "z")
+    np.testing.assert_array_equal(z.decode(), fits.getdata(z.path, ext=1))
+    w1 = open_coadd(layout, brick, "W1")
     vega = fits.getdata(w1.path, ext=1)
-    np.testing.assert_allclose(w1.pixels, vega * 10 ** (-2.699 / 2.5), rtol=1e-6)
-    assert w1.pixels.shape == (23, 23)
+    np.testing.assert_allclose(w1.decode(), vega * 10 ** (-2.699 / 2.5), rtol=1e-6)
+    assert w1.shape == w1.decode().shape == (23, 23)
 
 
 def test_wise_image_and_catalogue_flux_agree_in_ab(real_bricks: Path) -> None:
@@ -145,12 +145,12 @@ def test_wise_image_and_catalogue_flux_agree_in_ab(real_bricks: Path) -> None:
     layout = open_survey(real_bricks / "testcase4")
     brick = only_brick(layout)
     table = read_tractor(layout, brick)
-    w1 = read_coadd(layout, brick, "W1")
+    w1 = open_coadd(layout, brick, "W1")
     x, y = w1.radec_to_xy(table.ra_deg, table.dec_deg)
     brightest = int(np.argmax(table.flux[:, 4]))
-    rows, columns = np.indices(w1.pixels.shape)
+    rows, columns = np.indices(w1.shape)
     inside = np.hypot(columns - x[brightest], rows - y[brightest]) * 2.75 <= 11.0
-    total = w1.pixels[inside].sum()
+    total = w1.decode()[inside].sum()
     assert total == pytest.approx(table.aperture_flux["W1"][brightest, 4], rel=0.1)
 
 
@@ -174,7 +174,7 @@ def test_published_checksums_are_used(survey_copy: SurveyLayout) -> None:
     content[-3000] ^= 0xFF
     path.write_bytes(content)
     with pytest.raises(BrickError, match=r"image-z.*sha256 \w+\.\.\. is not the \w+"):
-        read_coadd(survey_copy, brick, "z", checksums)
+        open_coadd(survey_copy, brick, "z", checksums)
 
 
 def truncate(path: Path) -> None:
@@ -197,7 +197,7 @@ def test_damaged_file_is_a_brick_error_that_names_it(
     brick = only_brick(survey_copy)
     path = survey_copy.brick_file(kind, brick.name, "z" if kind == "image" else None)
     damage(path)
-    read = partial(read_coadd, band="z") if kind == "image" else read_tractor
+    read = partial(open_coadd, band="z") if kind == "image" else read_tractor
     with pytest.raises(BrickError, match=path.name):
         read(survey_copy, brick)
 
@@ -262,7 +262,7 @@ def test_a_header_without_a_usable_wcs(survey_copy: SurveyLayout) -> None:
     header["CTYPE1"] = "RA---XXX"
     fits.HDUList([fits.PrimaryHDU(), fits.CompImageHDU(data, header)]).writeto(path, overwrite=True)
     with pytest.raises(BrickError, match="no usable celestial WCS"):
-        read_coadd(survey_copy, brick, "z")
+        open_coadd(survey_copy, brick, "z")
 
 
 def test_a_checksum_list_that_is_cut_short(survey_copy: SurveyLayout) -> None:
