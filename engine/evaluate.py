@@ -6,17 +6,19 @@ Shapes: N rows, B bands, F features.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from engine.arrays.manifest import Manifest
+from engine.arrays.read import read_training_rows
 from engine.config import UserError
 from engine.fit import collect_training_rows
-from engine.targets import encode_targetid
-from model.dataset import Split, TrainingSet
+from engine.known import Known, SourceIndex
+from model.dataset import Split, TrainingSet, targetid_digest
 from model.evaluation import (
     Importance,
     Scores,
@@ -34,15 +36,8 @@ from model.weights import Weights
 from partitions.bricks import Brick, SurveyLayout
 from partitions.photometry import FEATURE_NAMES
 from partitions.schema import BANDS
-from partitions.truth import Truth, read_truth
-from partitions.truth.tables import open_table
 
 Part = Literal["test", "validation", "all"]
-
-CLASS_COLUMNS = ("ELG_CLASS", "CLASS", "SPECTYPE")
-"""Columns of a truth table that may hold classes; the first that says anything is taken."""
-
-NO_CLASS = "none"
 
 BINS: dict[str, tuple[float, ...]] = {
     "r": (-np.inf, 18, 19, 20, 20.5, 21, 21.5, 22, 22.5, 23, 23.5, np.inf),
@@ -52,95 +47,6 @@ BINS: dict[str, tuple[float, ...]] = {
 
 # Rows predicted between two reports of progress; a multiple of the network's batch.
 _BLOCK_ROWS = 4096
-
-
-# --- known redshifts -----------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Known:
-    """Galaxies and quasars with a usable redshift, and what the truth table has besides."""
-
-    truth: Truth
-    """M rows."""
-    labels: npt.NDArray[np.str_]
-    """(M,) class of each row; NO_CLASS where the table names none."""
-    class_column: str
-    """Where the classes come from."""
-    dropped: dict[str, int]
-    """Rows of the table left out: reason -> number."""
-
-    @property
-    def targetid(self) -> npt.NDArray[np.int64]:
-        """(M,) DESI TARGETID.
-
-        Raises
-        ------
-        UserError
-            If an identifier is impossible.
-        """
-        try:
-            return encode_targetid(self.truth.release, self.truth.brickid, self.truth.objid)
-        except ValueError as error:
-            raise UserError(f"truth table: {error}") from None
-
-
-def read_known(path: Path) -> Known:
-    """Read a truth table; rows without a usable redshift are counted and left out.
-
-    Raises
-    ------
-    SurveyError
-        If the table cannot be read or lacks a column.
-    UserError
-        If no row is left.
-    """
-    truth = read_truth(path)
-    column, labels = _read_classes(path, truth)
-    star, finite = truth.spectype == "STAR", np.isfinite(truth.z)
-    dropped = {
-        "stars": int(star.sum()),
-        "not_finite": int((~star & ~finite).sum()),
-        "not_positive": int((~star & finite & (truth.z <= 0)).sum()),
-    }
-    kept = truth.extragalactic
-    if not kept.any():
-        raise UserError(
-            f"truth table {path}: none of its {len(truth):,} rows is a galaxy or quasar with a "
-            f"positive redshift ({dropped_text(dropped) or 'it is empty'})"
-        )
-    usable = Truth(
-        truth.release[kept],
-        truth.brickid[kept],
-        truth.objid[kept],
-        truth.z[kept],
-        truth.spectype[kept],
-    )
-    return Known(usable, labels[kept], column, dropped)
-
-
-_DROPPED_WORDS = {
-    "stars": "stars",
-    "not_finite": "without a finite redshift",
-    "not_positive": "with a redshift of zero or less",
-}
-
-
-def dropped_text(dropped: dict[str, int]) -> str:
-    """`864 stars, 2 without a finite redshift`; empty if nothing was dropped."""
-    return ", ".join(f"{n:,} {_DROPPED_WORDS[reason]}" for reason, n in dropped.items() if n)
-
-
-def _read_classes(path: Path, truth: Truth) -> tuple[str, npt.NDArray[np.str_]]:
-    """The column that the classes come from, and the labels (M,)."""
-    table = open_table(path)
-    names = {name.upper(): name for name in table.columns}
-    for column in (name for name in CLASS_COLUMNS if name in names):
-        values = table.read([names[column]])[names[column]]
-        labels = np.char.strip(values.astype(np.str_))
-        if len(labels) == len(truth) and (labels != "").any():
-            return column, np.where(labels == "", NO_CLASS, labels)
-    return "SPECTYPE", truth.spectype
 
 
 # --- rows ----------------------------------------------------------------------------------------
@@ -190,24 +96,46 @@ def collect_sample(
     UserError
         If no row has a known redshift, or none has a band that the weights read.
     """
-    targetid = known.targetid
-    # Row numbers travel in place of the redshifts: they lead back to identity and class.
-    numbers = replace(known.truth, z=np.arange(1.0, len(known.truth) + 1))
-    collected = collect_training_rows(layout, bricks, numbers, weights.stamp_size, on_brick)
-    number = collected.rows.z_true.astype(np.int64) - 1
-    rows = replace(collected.rows, z_true=known.truth.z[number])
-    sample = Sample(rows, targetid[number], known.labels[number])
-    if not _readable(sample, weights).any():
-        raise UserError(
-            f"survey {layout.folder}: none of its {len(sample):,} rows with known redshift has "
-            f"a band that the weights read ({', '.join(weights.bands)}); use other weights"
-        )
+    collected = collect_training_rows(layout, bricks, known.truth, weights.stamp_size, on_brick)
+    rows = SourceIndex.of(known.truth).rows_of(collected.targetid)
+    sample = Sample(collected.rows, collected.targetid, known.labels[rows])
+    check_readable(sample, weights, f"survey {layout.folder}")
     return sample, collected.quarantined
 
 
-def _readable(sample: Sample, weights: Weights) -> npt.NDArray[np.bool_]:
-    """(N,) whether a row has any band that the weights read."""
-    return np.asarray(sample.present[:, [BANDS.index(band) for band in weights.bands]].any(axis=1))
+def sample_of_arrays(
+    folder: Path,
+    manifest: Manifest,
+    weights: Weights,
+    on_brick: Callable[[], None] | None = None,
+) -> tuple[Sample, dict[str, str]]:
+    """The same of a folder of training arrays.
+
+    Raises
+    ------
+    UserError
+        If the arrays cannot be used, or no row has a band that the weights read.
+    """
+    collected, labels = read_training_rows(folder, manifest, weights.stamp_size, on_brick)
+    sample = Sample(collected.rows, collected.targetid, labels)
+    check_readable(sample, weights, f"arrays {folder}")
+    return sample, collected.quarantined
+
+
+def check_readable(sample: Sample, weights: Weights, where: str) -> None:
+    """Raise if no row has any band that the weights read.
+
+    Raises
+    ------
+    UserError
+        Naming `where` the rows come from.
+    """
+    columns = [BANDS.index(band) for band in weights.bands]
+    if not sample.present[:, columns].any():
+        raise UserError(
+            f"{where}: none of its {len(sample):,} rows with known redshift has "
+            f"a band that the weights read ({', '.join(weights.bands)}); use other weights"
+        )
 
 
 @dataclass(frozen=True)
@@ -225,9 +153,10 @@ class Choice:
 def choose_rows(weights: Weights, sample: Sample, wanted: Part | None) -> Choice:
     """The test part of the split by sky that the weights were trained with, or what is wanted.
 
-    The weights do not hold the rows that they were fitted on, but the split is a function of sky
-    positions and a seed, and their provenance has the size of each part. Where the same split
-    gives parts of other sizes here, the rows are others than those of the training.
+    The split is a function of sky positions and a seed. The weights hold a digest of the TARGETIDs
+    of each of its parts: where the same split gives parts of the same digests here, these are the
+    rows of the training for certain. Older weights hold only the size of each part; then equal
+    sizes must do.
 
     Raises
     ------
@@ -238,16 +167,15 @@ def choose_rows(weights: Weights, sample: Sample, wanted: Part | None) -> Choice
     split, problem = _split_of_training(weights, sample.rows)
     trained = dict(weights.provenance.get("rows", {}))
     num_trained = sum(trained.values())
-    here = {} if split is None else {name: len(getattr(split, name)) for name in trained}
-    is_same = split is not None and here == trained
+    same, by = _same_parts(weights, sample, split)
     if wanted is None:
-        wanted = "test" if is_same else "all"
+        wanted = "test" if "test" in same else "all"
     if wanted == "all":
-        if is_same:
-            reason = f"with {trained['train']:,} that the weights were fitted on: too good"
+        if "train" in same:
+            reason = f"with {trained['train']:,} that the weights were fitted on: too good ({by})"
         elif trained:
             reason = (
-                f"the weights are of another sample, of {num_trained:,} rows; "
+                f"the weights are of another sample, of {num_trained:,} rows ({by}); "
                 "where the two share sky, this is too good"
             )
         else:
@@ -261,13 +189,32 @@ def choose_rows(weights: Weights, sample: Sample, wanted: Part | None) -> Choice
             f"--rows {wanted}: none of the {len(sample):,} rows with known redshift is in that "
             "part of the weights' split by sky; use --rows all"
         )
-    reason = "of the split by sky that the weights were trained with"
-    if not is_same:
+    if wanted in same:
+        reason = f"of the split by sky that the weights were trained with ({by})"
+    else:
         reason = (
-            f"of the weights' split recipe on other rows than theirs ({num_trained:,} rows); "
+            f"of the weights' split recipe on other rows than theirs ({num_trained:,} rows; {by}); "
             "they may have been fitted on some of these"
         )
     return Choice(rows, wanted, reason)
+
+
+def _same_parts(weights: Weights, sample: Sample, split: Split | None) -> tuple[set[str], str]:
+    """The parts of the split here that are the weights' own, and what says so."""
+    digests = weights.provenance.get("targetid_digest")
+    if digests:
+        by = "by the digest of their TARGETIDs"
+        if split is None:
+            return set(), by
+        return {
+            part
+            for part, digest in digests.items()
+            if targetid_digest(sample.targetid[getattr(split, part)]) == digest
+        }, by
+    by = "by the numbers of rows only: the weights hold no digest of TARGETIDs"
+    trained = weights.provenance.get("rows", {})
+    here = {} if split is None else {name: len(getattr(split, name)) for name in trained}
+    return set(trained) if here == trained else set(), by
 
 
 def _split_of_training(weights: Weights, rows: TrainingSet) -> tuple[Split | None, str]:

@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from engine.catalogue.read import iterate_columns, read_properties, read_schema
 from engine.config import UserError
-from engine.evaluate import Known, all_slices, make_sections
+from engine.evaluate import all_slices, make_sections
+from engine.known import Known, SourceIndex
 from model.evaluation import Record
 from model.metrics import PointMetrics
 from partitions.photometry import SOFTENING_NANOMAGGY, flux_to_asinh_magnitude
@@ -59,23 +60,22 @@ def evaluate_catalogue(catalogue: Path, known: Known) -> CatalogueMetrics:
         raise UserError(f"{catalogue}: has no column {missing[0]}, nothing to compare")
     wanted = [*_NEEDED, *_INTERVALS, *_R_COLUMNS, *_IVAR_COLUMNS, "TYPE"]
     columns = [name for name in dict.fromkeys(wanted) if name in names]
-    order = np.argsort(known.targetid)
-    targetid = known.targetid[order]
+    index = SourceIndex.of(known.truth)
     num_rows = 0
     sums: dict[str, PointMetrics] = {}
     for leaf in iterate_columns(catalogue, columns):
         num_rows += len(leaf["TARGETID"])
-        place = np.minimum(np.searchsorted(targetid, leaf["TARGETID"]), len(targetid) - 1)
-        found = np.flatnonzero(targetid[place] == leaf["TARGETID"])
+        number = index.rows_of(leaf["TARGETID"])
+        found = np.flatnonzero(number >= 0)
         if not len(found):
             continue
         rows = {name: values[found] for name, values in leaf.items()}
-        for name, part in _judge(rows, known, order[place[found]]).items():
+        for name, part in _judge(rows, known, number[found]).items():
             sums[name] = sums.get(name, PointMetrics.zero()) + part
     if not sums:
         raise UserError(
-            f"{catalogue}: none of its {num_rows:,} rows is among the {len(targetid):,} galaxies "
-            "and quasars of the truth table; they must share RELEASE, BRICKID and OBJID"
+            f"{catalogue}: none of its {num_rows:,} rows is among the {len(known.truth):,} "
+            "galaxies and quasars of the truth table; they must share RELEASE, BRICKID and OBJID"
         )
     return CatalogueMetrics(num_rows, sums)
 

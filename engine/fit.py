@@ -1,31 +1,34 @@
-"""Survey files and known redshifts -> a training set, by way of Zarr arrays."""
+"""Survey files and known redshifts -> a training set, from the sources' own rows and tiles."""
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from engine.config import UserError
+from engine.known import SourceIndex
 from engine.targets import encode_targetid
 from model.dataset import TrainingSet
 from partitions.bricks import Brick, BrickError, SurveyLayout
-from partitions.build import build_brick_arrays
+from partitions.build import BrickCounts, build_brick
+from partitions.dr10 import TractorTable
 from partitions.schema import StampSize
-from partitions.store import Arrays, read_arrays
+from partitions.store import Arrays
 from partitions.truth import Truth
 
 
 @dataclass(frozen=True)
 class TrainingRows:
-    """A training set and what was left out on the way."""
+    """A training set and what was left out on the way. N rows."""
 
     rows: TrainingSet
+    targetid: npt.NDArray[np.int64]
+    """(N,) DESI TARGETID; also in `rows`."""
     num_truth: int
-    """Redshifts of galaxies and quasars in the truth table."""
+    """Galaxies and quasars with a redshift in the truth table."""
     num_matched: int
     """Of these, found among the survey's catalogue rows."""
     quarantined: dict[str, str]
@@ -39,57 +42,68 @@ def collect_training_rows(
     stamp_size: StampSize,
     on_brick: Callable[[Brick, int], None] | None = None,
 ) -> TrainingRows:
-    """Build the arrays of every brick, one at a time, and keep the rows with a known redshift.
+    """The rows with a known redshift of every brick, one brick at a time.
 
     Galaxies and quasars are matched by TARGETID; stars are left out, because a redshift of zero
-    is no redshift to learn.
+    is no redshift to learn. A brick without any is not opened.
 
     Raises
     ------
     UserError
         If no row of the survey has a known redshift.
     """
-    known = truth.extragalactic
-    try:
-        targetid = encode_targetid(truth.release[known], truth.brickid[known], truth.objid[known])
-    except ValueError as error:
-        raise UserError(f"truth table: {error}") from None
-    order = np.argsort(targetid)
-    targetid, z_true = targetid[order], truth.z[known][order]
+    index = SourceIndex.of(truth)
     parts: list[TrainingSet] = []
     quarantined: dict[str, str] = {}
-    with tempfile.TemporaryDirectory(prefix="photoz-train-") as scratch:
-        for brick in bricks:
-            path = Path(scratch) / "brick.zarr"
-            try:
-                build_brick_arrays(layout, brick, stamp_size, path)
-            except BrickError as error:
-                quarantined[brick.name] = str(error)
-                continue
-            arrays = read_arrays(path)
-            rows, z = _match(arrays, targetid, z_true)
-            if len(rows):
-                parts.append(
-                    TrainingSet.from_arrays(
-                        arrays, z, stamp_size.optical_px, stamp_size.wise_px, rows
-                    )
-                )
-            if on_brick is not None:
-                on_brick(brick, len(rows))
-    num_matched = sum(len(part) for part in parts)
-    if not num_matched:
-        raise UserError(
-            f"survey {layout.folder}: none of its rows is among the {len(z_true)} galaxies and "
-            "quasars of the truth table; they must share RELEASE, BRICKID and OBJID"
-        )
-    return TrainingRows(TrainingSet.concatenate(parts), len(z_true), num_matched, quarantined)
+    for brick in bricks:
+        num_rows = 0
+        try:
+            if brick.brickid in index.brickids:
+                arrays, _ = build_known_rows(layout, brick, stamp_size, index)
+                num_rows = len(arrays["objid"])
+                if num_rows:
+                    targetid = targetid_of(arrays)
+                    z_true = truth.z[index.rows_of(targetid)]
+                    size = stamp_size.optical_px, stamp_size.wise_px
+                    parts.append(TrainingSet.from_arrays(arrays, z_true, *size, None, targetid))
+        except BrickError as error:
+            quarantined[brick.name] = str(error)
+        if on_brick is not None:
+            on_brick(brick, num_rows)
+    if not parts:
+        raise UserError(no_overlap_text(layout, len(index.targetid), quarantined))
+    rows = TrainingSet.concatenate(parts)
+    assert rows.targetid is not None
+    return TrainingRows(rows, rows.targetid, len(index.targetid), len(rows), quarantined)
 
 
-def _match(
-    arrays: Arrays, targetid: np.ndarray, z_true: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of a brick that have a known redshift, and the redshifts; `targetid` is sorted."""
-    own = encode_targetid(arrays["release"], arrays["brickid"], arrays["objid"])
-    place = np.minimum(np.searchsorted(targetid, own), len(targetid) - 1)
-    rows = np.flatnonzero(targetid[place] == own)
-    return rows, z_true[place[rows]]
+def build_known_rows(
+    layout: SurveyLayout, brick: Brick, stamp_size: StampSize, index: SourceIndex
+) -> tuple[Arrays, BrickCounts]:
+    """Arrays of the sources of a brick that have a known redshift.
+
+    Raises
+    ------
+    BrickError
+        If a file is missing, damaged or contradicts another.
+    """
+
+    def wanted(table: TractorTable) -> npt.NDArray[np.bool_]:
+        own = encode_targetid(table.release, table.brickid, table.objid)
+        return index.rows_of(own) >= 0
+
+    return build_brick(layout, brick, stamp_size, wanted)
+
+
+def targetid_of(arrays: Arrays) -> npt.NDArray[np.int64]:
+    """(N,) DESI TARGETID of a brick's arrays."""
+    return encode_targetid(arrays["release"], arrays["brickid"], arrays["objid"])
+
+
+def no_overlap_text(layout: SurveyLayout, num_truth: int, quarantined: dict[str, str]) -> str:
+    """The user's mistake: survey and truth table share no source."""
+    bad = f" ({len(quarantined)} bricks could not be read)" if quarantined else ""
+    return (
+        f"survey {layout.folder}: none of its rows is among the {num_truth} galaxies and "
+        f"quasars of the truth table{bad}; they must share RELEASE, BRICKID and OBJID"
+    )

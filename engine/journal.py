@@ -13,9 +13,7 @@ Done means a receipt. Remaining = planned - receipts.
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +22,7 @@ from typing import Any
 
 from engine.atomic import to_json, write_atomic
 from engine.config import UserError
+from engine.lock import hold_lock
 from engine.plan import (
     PlannedPartition,
     RunPlan,
@@ -152,27 +151,12 @@ class Journal:
         try:
             if not self.exists() and self.folder.is_dir():
                 self._refuse_strangers()  # Before a lock file is left in somebody's folder.
-            self.folder.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
             raise UserError(
-                f"--output {self.folder}: cannot be written ({error.strerror}); choose another"
+                f"--output {self.folder}: cannot be read ({error.strerror}); choose another"
             ) from None
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(
-                f"{self.folder}: another process is working on this run; wait for it or stop it"
-            ) from None
-        except OSError as error:
-            raise UserError(
-                f"--output {self.folder}: its file system cannot lock files ({error.strerror}), "
-                "so two processes could work on one run; choose another"
-            ) from None
-        else:
+        with hold_lock(self.folder, "run"):
             yield
-        finally:
-            os.close(descriptor)
 
     def _receipt_path(self, pixel: Pixel) -> Path:
         return self.receipts_folder / f"{pixel}.json"

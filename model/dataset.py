@@ -8,6 +8,7 @@ Shapes: N objects, B = 6 bands (g, r, i, z, W1, W2), F features, H W pixels.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cache
@@ -249,6 +250,8 @@ class TrainingSet:
     """(N,) ICRS."""
     dec_deg: npt.NDArray[np.float64]
     """(N,) ICRS."""
+    targetid: npt.NDArray[np.int64] | None = None
+    """(N,) DESI TARGETID; None where the rows are no sources of a survey."""
 
     def __len__(self) -> int:
         return len(self.z_true)
@@ -261,8 +264,13 @@ class TrainingSet:
         optical_px: int = 32,
         wise_px: int = 8,
         rows: npt.ArrayLike | None = None,
+        targetid: npt.NDArray[np.int64] | None = None,
     ) -> TrainingSet:
         """Rows of one brick.
+
+        Where the stored stamps are larger than the crops, the coverage is counted anew on the
+        crops: it is that of stamps stored at their size, but for pixels under 3e-8 nanomaggy,
+        which float16 stores as zero.
 
         Parameters
         ----------
@@ -274,6 +282,8 @@ class TrainingSet:
             Sides of the crops to keep; what the network reads, see its configuration.
         rows
             Rows that have a redshift; all by default.
+        targetid
+            (N,) DESI TARGETID of every taken row, if known.
 
         Raises
         ------
@@ -293,8 +303,15 @@ class TrainingSet:
             kept[name] = centre_crop(arrays[name], side)[taken].astype(np.float16)
         for name in (*_BAND_SHAPED, "features"):
             kept[name] = arrays[name][taken].astype(np.float32)
+        start = 0
+        for name, side in (("optical", optical_px), ("wise", wise_px)):
+            stop = start + _STAMP_BANDS[name]
+            if arrays[name].shape[-2:] != (side, side):
+                num_with_data = np.count_nonzero(kept[name], axis=(2, 3))
+                kept["coverage"][:, start:stop] = num_with_data / side**2
+            start = stop
         position = [arrays[name][taken].astype(np.float64) for name in ("ra_deg", "dec_deg")]
-        return cls(kept, z, position[0], position[1])
+        return cls(kept, z, position[0], position[1], targetid)
 
     @classmethod
     def concatenate(cls, parts: Sequence[TrainingSet]) -> TrainingSet:
@@ -304,22 +321,35 @@ class TrainingSet:
         arrays = {
             name: np.concatenate([part.arrays[name] for part in parts]) for name in parts[0].arrays
         }
+        targetids = [part.targetid for part in parts if part.targetid is not None]
         return cls(
             arrays,
             np.concatenate([part.z_true for part in parts]),
             np.concatenate([part.ra_deg for part in parts]),
             np.concatenate([part.dec_deg for part in parts]),
+            np.concatenate(targetids) if len(targetids) == len(parts) else None,
         )
 
     def take(self, rows: Rows) -> TrainingSet:
         """Some rows, in the given order."""
         arrays = {name: values[rows] for name, values in self.arrays.items()}
-        return TrainingSet(arrays, self.z_true[rows], self.ra_deg[rows], self.dec_deg[rows])
+        return TrainingSet(
+            arrays,
+            self.z_true[rows],
+            self.ra_deg[rows],
+            self.dec_deg[rows],
+            None if self.targetid is None else self.targetid[rows],
+        )
 
     @property
     def num_bytes(self) -> int:
         """Memory of the arrays."""
         return sum(values.nbytes for values in self.arrays.values())
+
+
+def targetid_digest(targetid: npt.NDArray[np.int64]) -> str:
+    """SHA-256 of a set of TARGETIDs (N,), hexadecimal; the order of the rows does not matter."""
+    return hashlib.sha256(np.sort(targetid).astype("<i8").tobytes()).hexdigest()
 
 
 # --- standardisation -------------------------------------------------------------------------

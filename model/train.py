@@ -48,6 +48,7 @@ from model.dataset import (
     drop_bands,
     fit_standardisation,
     split_by_sky,
+    targetid_digest,
     to_inputs,
 )
 from model.familiarity import Familiarity, fit_familiarity
@@ -466,6 +467,7 @@ def _provenance(trainer: _Trainer, validation: dict[str, float]) -> dict[str, An
             "validation": len(split.validation),
             "test": len(split.test),
         },
+        **_row_digests(trainer),
         "epochs": len(logs),
         "best_epoch": best,
         "train_loss": [log.train_loss for log in logs],
@@ -479,6 +481,15 @@ def _provenance(trainer: _Trainer, validation: dict[str, float]) -> dict[str, An
             "numpy": np.__version__,
         },
     }
+
+
+def _row_digests(trainer: _Trainer) -> dict[str, dict[str, str]]:
+    """Digest of the TARGETIDs of each part: says later for certain which rows were fitted on."""
+    targetid = trainer.train_set.targetid
+    if targetid is None:
+        return {}
+    parts = vars(trainer.split).items()
+    return {"targetid_digest": {part: targetid_digest(targetid[rows]) for part, rows in parts}}
 
 
 def _json_settings(config: TrainConfig) -> dict[str, Any]:

@@ -167,7 +167,10 @@ def build_brick_arrays(
 
 def brick_attributes(brick: Brick, counts: BrickCounts) -> dict[str, Any]:
     """What the Zarr group of a brick says about it: no times, so that equal work is equal bytes."""
-    names = ("num_rows", "num_not_primary", "num_dup", "num_unwanted", "num_sources", "decoded")
+    names = (
+        *("num_rows", "num_not_primary", "num_dup", "num_unwanted", "num_sources"),
+        *("decoded", "num_tiles", "num_tiles_decoded"),
+    )
     return {"brick": asdict(brick), "counts": {name: getattr(counts, name) for name in names}}
 
 

@@ -158,6 +158,12 @@ ARRAY_SPECS = (
     ),
 )
 
+TRUTH_ARRAY_SPECS = (
+    ArraySpec("z_spec", "f8", ("source",), "", "spectroscopic redshift"),
+    ArraySpec("class_code", "i4", ("source",), "", "index into the attribute `classes`"),
+)
+"""What the group of a brick holds besides where it was built for known redshifts."""
+
 
 @dataclass(frozen=True)
 class StampSize:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from partitions.schema import (
     OPTICAL_BANDS,
     QUALITY_BITS,
     SOURCE_TYPES,
+    TRUTH_ARRAY_SPECS,
     WISE_BANDS,
     ArraySpec,
 )
@@ -49,7 +50,8 @@ def check_arrays(arrays: Mapping[str, npt.NDArray[Any]], where: str) -> int:
     StoreError
         If an array is missing or unknown, or its dtype or shape differs.
     """
-    declared = {spec.name for spec in ARRAY_SPECS}
+    specs = _specs_of(arrays)
+    declared = {spec.name for spec in specs}
     if declared != set(arrays):
         raise StoreError(
             f"{where}: arrays missing {sorted(declared - set(arrays))}, "
@@ -57,7 +59,7 @@ def check_arrays(arrays: Mapping[str, npt.NDArray[Any]], where: str) -> int:
         )
     sizes = {"band": len(BANDS), "optical_band": len(OPTICAL_BANDS), "wise_band": len(WISE_BANDS)}
     sizes["feature"] = len(FEATURE_NAMES)
-    for spec in ARRAY_SPECS:
+    for spec in specs:
         array = arrays[spec.name]
         if array.dtype != np.dtype(spec.dtype) or array.ndim != len(spec.dimensions):
             raise StoreError(
@@ -72,6 +74,12 @@ def check_arrays(arrays: Mapping[str, npt.NDArray[Any]], where: str) -> int:
     return sizes["source"]
 
 
+def _specs_of(names: Container[str]) -> tuple[ArraySpec, ...]:
+    """The declared arrays of a group; those of known redshifts where it has any of them."""
+    has_truth = any(spec.name in names for spec in TRUTH_ARRAY_SPECS)
+    return ARRAY_SPECS + TRUTH_ARRAY_SPECS if has_truth else ARRAY_SPECS
+
+
 def write_arrays(
     path: Path, arrays: Mapping[str, npt.NDArray[Any]], attributes: Mapping[str, Any]
 ) -> None:
@@ -80,7 +88,8 @@ def write_arrays(
     Parameters
     ----------
     arrays
-        Every array of `ARRAY_SPECS`, N sources each (N may be 0).
+        Every array of `ARRAY_SPECS`, and all or none of `TRUTH_ARRAY_SPECS`, N sources each (N may
+        be 0).
     attributes
         JSON-ready facts about the brick, stored beside the schema's own.
     """
@@ -91,7 +100,7 @@ def write_arrays(
     try:
         group = zarr.open_group(str(wip), mode="w", zarr_format=3)
         group.attrs.update({**_schema_attributes(), **attributes})
-        for spec in ARRAY_SPECS:
+        for spec in _specs_of(arrays):
             _write_array(group, spec, arrays[spec.name])
         if path.exists():
             # Aside first: a removal that is interrupted must not leave half of the old group.
@@ -143,7 +152,10 @@ def read_arrays(path: Path, names: Iterable[str] | None = None) -> Arrays:
     group = _open(path)
     if names is not None:
         return {name: np.asarray(group[name][...]) for name in names}  # type: ignore[index]
-    arrays = {spec.name: np.asarray(group[spec.name][...]) for spec in ARRAY_SPECS}  # type: ignore[index]
+    arrays = {
+        spec.name: np.asarray(group[spec.name][...])  # type: ignore[index]
+        for spec in _specs_of(group)
+    }
     check_arrays(arrays, str(path))
     return arrays
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,24 +14,28 @@ import numpy as np
 import numpy.typing as npt
 
 from engine import plots
-from engine.commands.options import EXIT_QUARANTINED, json_option
+from engine.arrays.read import open_training_arrays
+from engine.commands.options import (
+    EXIT_QUARANTINED,
+    arrays_option,
+    json_option,
+    refuse_two_sources,
+)
 from engine.config import UserError, check_folder
 from engine.evaluate import (
     Choice,
     FeatureImportance,
     Judged,
-    Known,
     Part,
     Sample,
     Sections,
     all_slices,
     choose_rows,
     collect_sample,
-    dropped_text,
     feature_importance,
     judge,
     make_sections,
-    read_known,
+    sample_of_arrays,
 )
 from engine.evaluate_catalogue import evaluate_catalogue
 from engine.evaluate_report import (
@@ -40,6 +45,7 @@ from engine.evaluate_report import (
     write_outliers,
     write_tables,
 )
+from engine.known import dropped_text, read_known
 from engine.progress import Progress
 from model.evaluation import Record, as_row, evaluate, outlier_records, outlier_rows
 from model.predict import Predictor
@@ -85,6 +91,7 @@ _output_option = click.option(
 
 @click.command("evaluate")
 @_survey_option
+@arrays_option
 @click.option(
     "--catalogue",
     type=click.Path(path_type=Path),
@@ -97,6 +104,7 @@ _output_option = click.option(
 @json_option
 def evaluate_command(
     survey: Path | None,
+    arrays: Path | None,
     catalogue: Path | None,
     truth_path: Path | None,
     weights_path: Path | None,
@@ -112,10 +120,13 @@ def evaluate_command(
     \b
     Examples:
       engine evaluate --survey dr10 --truth truth.fits --weights my-weights
+      engine evaluate --arrays photoz-arrays --weights my-weights
       engine evaluate --catalogue cosmos/catalogue --truth truth.fits
     """
-    if (survey is None) == (catalogue is None):
-        raise UserError("evaluate: give either --survey DIR or --catalogue CATALOGUE")
+    if sum(given is not None for given in (survey, arrays, catalogue)) != 1:
+        raise UserError(
+            "evaluate: give either --survey DIR or --catalogue CATALOGUE or --arrays DIR"
+        )
     if catalogue is not None:
         given = {"--weights": weights_path, "--rows": part}
         for option in (name for name, value in given.items() if value is not None):
@@ -124,12 +135,14 @@ def evaluate_command(
             raise UserError("--catalogue needs --truth FILE, the known redshifts")
         _evaluate_catalogue(catalogue, truth_path, output, as_json)
         return
-    assert survey is not None
-    _evaluate_survey(survey, truth_path, weights_path, cast(Part | None, part), output, as_json)
+    refuse_two_sources("evaluate", survey, truth_path, arrays)
+    source = _Source(survey, truth_path, arrays)
+    _evaluate_sample(source, weights_path, cast(Part | None, part), output, as_json)
 
 
 @click.command("importance")
 @_survey_option
+@arrays_option
 @_truth_option
 @_weights_option
 @_rows_option
@@ -151,6 +164,7 @@ def evaluate_command(
 @json_option
 def importance_command(
     survey: Path | None,
+    arrays: Path | None,
     truth_path: Path | None,
     weights_path: Path | None,
     part: str | None,
@@ -167,24 +181,21 @@ def importance_command(
     \b
     Example: engine importance --survey mock-survey --repeats 3 --rows-limit 1000
     """
-    if survey is None:
-        raise UserError("importance: give --survey DIR")
-    known, weights, sample, choice, quarantined = _prepare(
-        survey, truth_path, weights_path, cast(Part | None, part), output, as_json
-    )
-    num_matched = len(sample)
-    rows = choice.rows
+    refuse_two_sources("importance", survey, truth_path, arrays)
+    source = _Source(survey, truth_path, arrays)
+    prepared = _prepare(source, weights_path, cast(Part | None, part), output, as_json)
+    rows = prepared.choice.rows
     if len(rows) > rows_limit:
         rows = np.sort(np.random.default_rng(0).choice(rows, rows_limit, replace=False))
-    sample = sample.take(rows)
-    predictor = Predictor(weights, batch_size=min(len(sample), 256), num_threads=0)
+    sample = prepared.sample.take(rows)
+    predictor = Predictor(prepared.weights, batch_size=min(len(sample), 256), num_threads=0)
     total = 1 + len(FEATURE_NAMES) * repeats
     with Progress("importance", total, "predictions", quiet=as_json) as progress:
         found = feature_importance(predictor, sample.rows, repeats, progress.advance)
     path = output / IMPORTANCE_FILE
     lines = [as_row(item) for item in found]
     write_csv(path, lines, list(lines[0]))
-    content = {"survey": str(survey), **_about(known, weights, choice, num_matched, len(sample))}
+    content = prepared.content(len(sample))
     if as_json:
         report = {"importance": str(path), **content, "repeats": repeats}
         click.echo(json.dumps({**report, "features": lines}))
@@ -194,25 +205,21 @@ def importance_command(
             click.echo(line)
         _show_importance(found)
         click.echo(f"\nAll {len(found)}: {path}")
-    _end_with_quarantine(quarantined)
+    _end_with_quarantine(prepared.quarantined)
 
 
-# --- on a survey ---------------------------------------------------------------------------------
+# --- on a survey or arrays -----------------------------------------------------------------------
 
 
-def _evaluate_survey(
-    survey: Path,
-    truth_path: Path | None,
+def _evaluate_sample(
+    source: _Source,
     weights_path: Path | None,
     part: Part | None,
     output: Path,
     as_json: bool,
 ) -> None:
-    known, weights, sample, choice, quarantined = _prepare(
-        survey, truth_path, weights_path, part, output, as_json
-    )
-    num_matched = len(sample)
-    sample = sample.take(choice.rows)
+    prepared = _prepare(source, weights_path, part, output, as_json)
+    weights, sample = prepared.weights, prepared.sample.take(prepared.choice.rows)
     predictor = Predictor(weights)
     with Progress("sources", len(sample), "sources", quiet=as_json) as progress:
         judged = judge(predictor, sample.rows, progress.advance)
@@ -221,8 +228,7 @@ def _evaluate_survey(
     records = evaluate(judged.scores, slices, weights.network_config.name)
     outliers = outlier_records(judged.scores.dz, slices)
     content: dict[str, Any] = {
-        "survey": str(survey),
-        **_about(known, weights, choice, num_matched, len(sample)),
+        **prepared.content(len(sample)),
         "num_outliers": len(outlier_rows(judged.scores.dz)),
         "pit_histogram": judged.scores.pit_histogram().tolist(),
         "outliers": [as_row(item) for item in outliers],
@@ -245,45 +251,80 @@ def _evaluate_survey(
             click.echo(f"Plots    {', '.join(drawn)}")
         else:
             click.echo("Plots    none: matplotlib is missing, pip install 'photoz-engine[plot]'")
-    _end_with_quarantine(quarantined)
+    _end_with_quarantine(prepared.quarantined)
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Where known redshifts come from: a survey or a folder of training arrays."""
+
+    survey: Path | None
+    truth_path: Path | None
+    arrays: Path | None
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """What is to be judged."""
+
+    weights: Weights
+    sample: Sample
+    choice: Choice
+    quarantined: dict[str, str]
+    about: dict[str, Any]
+    """Source, class column and counts, for machines."""
+
+    def content(self, num_rows: int) -> dict[str, Any]:
+        """What was judged, for machines."""
+        return {
+            **self.about,
+            "weights_digest": self.weights.digest,
+            "network": self.weights.network_config.name,
+            "rows": self.choice.part,
+            "rows_reason": self.choice.reason,
+            "num_matched": len(self.sample),
+            "num_rows": num_rows,
+        }
 
 
 def _prepare(
-    survey: Path,
-    truth_path: Path | None,
-    weights_path: Path | None,
-    part: Part | None,
-    output: Path,
-    as_json: bool,
-) -> tuple[Known, Weights, Sample, Choice, dict[str, str]]:
+    source: _Source, weights_path: Path | None, part: Part | None, output: Path, as_json: bool
+) -> _Prepared:
     """Everything that can be refused is looked at before the bricks are read."""
     weights = load_weights(weights_path if weights_path is not None else default_weights_path())
-    layout = open_survey(survey)
-    known = read_known(truth_path if truth_path is not None else layout.truth_table)
-    bricks = select_bricks(read_bricks(layout))
-    check_folder("--output", output)
-    with Progress("bricks", len(bricks), "bricks", quiet=as_json) as progress:
-        sample, quarantined = collect_sample(
-            layout, bricks, known, weights, lambda _brick, _rows: progress.advance()
-        )
-    return known, weights, sample, choose_rows(weights, sample, part), quarantined
-
-
-def _about(
-    known: Known, weights: Weights, choice: Choice, num_matched: int, num_rows: int
-) -> dict[str, Any]:
-    """What was judged, for machines."""
-    return {
-        "weights_digest": weights.digest,
-        "network": weights.network_config.name,
-        "class_column": known.class_column,
-        "dropped": known.dropped,
-        "rows": choice.part,
-        "rows_reason": choice.reason,
-        "num_known": len(known.truth),
-        "num_matched": num_matched,
-        "num_rows": num_rows,
-    }
+    about: dict[str, Any]
+    if source.arrays is not None:
+        manifest = open_training_arrays(source.arrays, weights.stamp_size)
+        check_folder("--output", output)
+        with Progress("arrays", len(manifest.bricks), "bricks", quiet=as_json) as progress:
+            sample, quarantined = sample_of_arrays(
+                source.arrays, manifest, weights, progress.advance
+            )
+        about = {
+            "arrays": str(source.arrays),
+            "survey": manifest.survey,
+            "class_column": manifest.class_column,
+            "dropped": manifest.dropped_by_table,
+            "num_known": manifest.num_known,
+        }
+    else:
+        assert source.survey is not None
+        layout = open_survey(source.survey)
+        known = read_known(source.truth_path or layout.truth_table)
+        bricks = select_bricks(read_bricks(layout))
+        check_folder("--output", output)
+        with Progress("bricks", len(bricks), "bricks", quiet=as_json) as progress:
+            sample, quarantined = collect_sample(
+                layout, bricks, known, weights, lambda _brick, _rows: progress.advance()
+            )
+        about = {
+            "survey": str(source.survey),
+            "class_column": known.class_column,
+            "dropped": known.dropped,
+            "num_known": len(known.truth),
+        }
+    choice = choose_rows(weights, sample, part)
+    return _Prepared(weights, sample, choice, quarantined, about)
 
 
 def _describe(content: dict[str, Any]) -> list[str]:

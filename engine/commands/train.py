@@ -9,9 +9,17 @@ from typing import Any
 
 import click
 
-from engine.commands.options import EXIT_QUARANTINED, json_option, say
+from engine.arrays.read import open_training_arrays, read_training_rows
+from engine.commands.options import (
+    EXIT_QUARANTINED,
+    arrays_option,
+    json_option,
+    refuse_two_sources,
+    say,
+)
 from engine.config import UserError, check_folder
-from engine.fit import collect_training_rows
+from engine.fit import TrainingRows, collect_training_rows
+from engine.known import dropped_text, read_known
 from engine.progress import Progress
 from engine.training_log import write_epoch
 from model.network import CompactConfig, NetworkConfig, Wei2025Config
@@ -21,14 +29,12 @@ from model.weights import load_weights
 from partitions.dr10 import open_survey, read_bricks
 from partitions.schema import StampSize
 from partitions.tiling import select_bricks
-from partitions.truth import read_truth
 
 
 @click.command()
 @click.option(
     "--survey",
     type=click.Path(path_type=Path),
-    required=True,
     help="DR10-layout folder whose sources have known redshifts.",
 )
 @click.option(
@@ -36,6 +42,7 @@ from partitions.truth import read_truth
     type=click.Path(path_type=Path),
     help="FITS table with RELEASE, BRICKID, OBJID, Z, SPECTYPE.  [default: <survey>/truth.fits]",
 )
+@arrays_option
 @click.option(
     "--output", type=click.Path(path_type=Path), required=True, help="Folder for the weights."
 )
@@ -77,8 +84,9 @@ from partitions.truth import read_truth
 @click.option("--bfloat16", is_flag=True, help="Train in bfloat16 where the CPU has AMX.")
 @json_option
 def train(
-    survey: Path,
+    survey: Path | None,
     truth: Path | None,
+    arrays: Path | None,
     output: Path,
     network: str,
     modality: str,
@@ -98,14 +106,15 @@ def train(
     every epoch: a run that was killed goes on from there when the same command is repeated.
 
     \b
-    Example: engine train --survey mock-survey --output my-weights --epochs 5
+    Examples:
+      engine train --survey mock-survey --output my-weights --epochs 5
+      engine train --arrays photoz-arrays --output my-weights
     """
+    refuse_two_sources("train", survey, truth, arrays)
     check_folder("--output", output)
     progress_folder = output.with_name(f"{output.name}.training")
     check_folder("--output", progress_folder)
     state = progress_folder / "state"
-    layout = open_survey(survey)
-    known = read_truth(truth if truth is not None else layout.truth_table)
     config = TrainConfig(
         seed=seed,
         epochs=epochs,
@@ -115,16 +124,7 @@ def train(
     network_config = _network_config(network, modality, parts, head)
     start_from = [load_weights(folder) for folder in pretrained]
     size = StampSize(network_config.optical_px, network_config.wise_px)
-    bricks = select_bricks(read_bricks(layout))
-    with Progress("bricks", len(bricks), "bricks", quiet=as_json) as progress:
-        collected = collect_training_rows(
-            layout, bricks, known, size, lambda _brick, rows: progress.advance()
-        )
-    say(
-        as_json,
-        f"{collected.num_matched:,} of {collected.num_truth:,} known redshifts matched; "
-        f"{len(collected.quarantined)} bricks quarantined",
-    )
+    collected = _collect(survey, truth, arrays, size, as_json)
     if state.exists():
         say(as_json, f"going on from {state}")
 
@@ -158,6 +158,35 @@ def train(
         for reason in collected.quarantined.values():
             click.echo(f"engine: quarantined: {reason}", err=True)
         sys.exit(EXIT_QUARANTINED)
+
+
+def _collect(
+    survey: Path | None, truth: Path | None, arrays: Path | None, size: StampSize, as_json: bool
+) -> TrainingRows:
+    """The rows with a known redshift, of a survey or of arrays; says what was left out."""
+    if arrays is not None:
+        manifest = open_training_arrays(arrays, size)
+        dropped = manifest.dropped_by_table
+        with Progress("arrays", len(manifest.bricks), "bricks", quiet=as_json) as progress:
+            collected, _ = read_training_rows(arrays, manifest, size, progress.advance)
+    else:
+        assert survey is not None
+        layout = open_survey(survey)
+        known = read_known(truth if truth is not None else layout.truth_table)
+        dropped = known.dropped
+        bricks = select_bricks(read_bricks(layout))
+        with Progress("bricks", len(bricks), "bricks", quiet=as_json) as progress:
+            collected = collect_training_rows(
+                layout, bricks, known.truth, size, lambda _brick, _rows: progress.advance()
+            )
+    left_out = dropped_text(dropped)
+    say(
+        as_json,
+        f"{collected.num_matched:,} of {collected.num_truth:,} known redshifts matched"
+        f"{f' (left out: {left_out})' if left_out else ''}; "
+        f"{len(collected.quarantined)} bricks quarantined",
+    )
+    return collected
 
 
 def _network_config(

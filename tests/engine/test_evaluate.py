@@ -14,11 +14,13 @@ from typing import Any
 import matplotlib.image
 import numpy as np
 import pytest
-from astropy.table import Table
+from astropy.table import Table, vstack
 
 from engine import plots
-from engine.evaluate import Sample, choose_rows, collect_sample, read_known
+from engine.evaluate import Sample, choose_rows, collect_sample
+from engine.known import read_known
 from engine.targets import encode_targetid
+from model.dataset import targetid_digest
 from model.evaluation import STATISTICS
 from model.predict import Predictor
 from model.train import TrainConfig, split_rows
@@ -220,6 +222,24 @@ def test_another_sample_is_recognised_by_its_numbers_of_rows(sample: Sample) -> 
     assert "may have been fitted" in choice.reason
 
 
+def test_digests_of_the_targetids_decide_for_certain(sample: Sample) -> None:
+    weights, split = own_sample(sample)
+    assert "by the numbers of rows only" in choose_rows(weights, sample, None).reason
+    digests = {part: targetid_digest(sample.targetid[rows]) for part, rows in vars(split).items()}
+    assert len(set(digests.values())) == 3
+    weights, split = own_sample(sample, targetid_digest=digests)
+    choice = choose_rows(weights, sample, None)
+    np.testing.assert_array_equal(choice.rows, split.test)
+    assert "trained with (by the digest of their TARGETIDs)" in choice.reason
+    assert "too good (by the digest" in choose_rows(weights, sample, "all").reason
+    # As many rows in each part, but other sources: sizes would take them for the weights' own.
+    other = replace(sample, targetid=sample.targetid + 1)
+    choice = choose_rows(weights, other, None)
+    assert choice.part == "all"
+    assert "another sample" in choice.reason
+    assert "may have been fitted" in choose_rows(weights, other, "test").reason
+
+
 def test_redshifts_that_are_none_are_counted(
     engine: Engine, mock_survey: Path, tmp_path: Path, sample: Sample
 ) -> None:
@@ -227,7 +247,9 @@ def test_redshifts_that_are_none_are_counted(
     galaxies = np.flatnonzero(table["SPECTYPE"] != "STAR")
     table["Z"][galaxies[:3]] = np.nan
     table["Z"][galaxies[3:5]] = -1
-    table.write(tmp_path / "truth.fits")
+    again = table[galaxies[7:8]]
+    again["Z"] = 9.0
+    vstack([table, again]).write(tmp_path / "truth.fits")
     report = json.loads(
         engine(
             *("evaluate", "--survey", mock_survey, "--truth", tmp_path / "truth.fits"),
@@ -235,7 +257,8 @@ def test_redshifts_that_are_none_are_counted(
         )
     )
     stars = len(table) - len(galaxies)
-    assert report["dropped"] == {"stars": stars, "not_finite": 3, "not_positive": 2}
+    expected = {"stars": stars, "not_finite": 3, "not_positive": 2, "repeated": 1}
+    assert report["dropped"] == expected
     assert report["num_rows"] == len(sample) - 5
 
 

@@ -1,0 +1,1 @@
+"""Training arrays: stamps, features and redshifts of the sources that have one, kept on disk."""
