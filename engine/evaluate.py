@@ -200,21 +200,25 @@ def choose_rows(weights: Weights, sample: Sample, wanted: Part | None) -> Choice
 
 
 def _same_parts(weights: Weights, sample: Sample, split: Split | None) -> tuple[set[str], str]:
-    """The parts of the split here that are the weights' own, and what says so."""
-    digests = weights.provenance.get("targetid_digest")
-    if digests:
-        by = "by the digest of their TARGETIDs"
-        if split is None:
-            return set(), by
-        return {
-            part
-            for part, digest in digests.items()
-            if targetid_digest(sample.targetid[getattr(split, part)]) == digest
-        }, by
-    by = "by the numbers of rows only: the weights hold no digest of TARGETIDs"
+    """The parts of the split here that are the weights' own, and what says so.
+
+    Where the rows that were fitted on are known, so are those that were not: the test part is then
+    unseen even if a source was added to it or lost.
+    """
+    digests = weights.provenance.get("targetid_digest", {})
     trained = weights.provenance.get("rows", {})
-    here = {} if split is None else {name: len(getattr(split, name)) for name in trained}
-    return set(trained) if here == trained else set(), by
+    if not digests:
+        by = "by the numbers of rows only: the weights hold no digest of TARGETIDs"
+        here = {} if split is None else {name: len(getattr(split, name)) for name in trained}
+        return set(trained) if here == trained else set(), by
+    same = {
+        part
+        for part, digest in digests.items()
+        if split is not None and targetid_digest(sample.targetid[getattr(split, part)]) == digest
+    }
+    if {"train", "validation"} <= same:
+        same.add("test")
+    return same, "by the digest of their TARGETIDs"
 
 
 def _split_of_training(weights: Weights, rows: TrainingSet) -> tuple[Split | None, str]:

@@ -71,6 +71,11 @@ class Manifest:
         return {reason: self.dropped[reason] for reason in DROP_WORDS}
 
 
+def stamp_text(size: StampSize) -> str:
+    """`64 px optical, 16 px WISE`."""
+    return f"{size.optical_px} px optical, {size.wise_px} px WISE"
+
+
 def group_path(folder: Path, brick_name: str) -> Path:
     """Where the Zarr group of a brick lies; folders of 1/360 of the sky, as in the release."""
     return folder / brick_name[:3] / f"{brick_name}.zarr"
@@ -134,7 +139,7 @@ def refuse_other_arrays(old: Manifest, new: Manifest, folder: Path) -> None:
     """
     pairs = (
         ("truth table", old.truth, old.truth_digest, new.truth, new.truth_digest),
-        ("stamp size", old.stamp_size, "", new.stamp_size, ""),
+        ("stamp size", stamp_text(old.stamp_size), "", stamp_text(new.stamp_size), ""),
         ("survey", old.survey, old.bricks_digest, new.survey, new.bricks_digest),
         ("engine version", old.engine_version, "", new.engine_version, ""),
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from engine.arrays.manifest import MANIFEST_FILE, Manifest, group_path, read_manifest
+from engine.arrays.manifest import MANIFEST_FILE, Manifest, group_path, read_manifest, stamp_text
 from engine.config import UserError
 from engine.fit import TrainingRows, targetid_of
 from model.dataset import TrainingSet, targetid_digest
@@ -33,9 +33,8 @@ def open_training_arrays(folder: Path, stamp_size: StampSize) -> Manifest:
     stored = manifest.stamp_size
     if stored.optical_px < stamp_size.optical_px or stored.wise_px < stamp_size.wise_px:
         raise UserError(
-            f"{folder}: its stamps have {stored.optical_px} px (optical) and {stored.wise_px} px "
-            f"(WISE), the network reads {stamp_size.optical_px} and {stamp_size.wise_px}; "
-            "build arrays with larger stamps"
+            f"{folder}: its stamps are of {stamp_text(stored)}, the network reads "
+            f"{stamp_text(stamp_size)}; build arrays with larger stamps"
         )
     return manifest
 

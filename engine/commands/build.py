@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from engine.arrays.build import training_arrays_build
-from engine.arrays.manifest import MANIFEST_FILE, UNMATCHED_WORDS, Manifest
+from engine.arrays.manifest import MANIFEST_FILE, UNMATCHED_WORDS, Manifest, stamp_text
 from engine.commands.options import EXIT_QUARANTINED, json_option, say
 from engine.config import UserError, check_folder
 from engine.known import DROP_WORDS, read_known
@@ -137,11 +137,12 @@ def _build_training_arrays(
     bricks = select_bricks(read_bricks(layout))
     check_folder("--output", output)
     with training_arrays_build(layout, bricks, known, truth, stamp_size, output) as work:
-        num_done = len(work.done)
+        num_done, num_bricks = len(work.done), len(work.planned)
         if num_done:
-            say(as_json, f"Resuming {output}/: {num_done} of {len(work.planned)} bricks are done")
-        remaining = len(work.planned) - num_done
-        with Progress("bricks", remaining, "bricks", quiet=as_json) as progress:
+            say(as_json, f"Resuming {output}/: {num_done} of {num_bricks} bricks are done")
+        remaining = num_bricks - num_done
+        quiet = as_json or not remaining
+        with Progress("bricks", remaining, "bricks", quiet=quiet) as progress:
             manifest = work.run(progress.advance)
     if as_json:
         click.echo(json.dumps({"arrays": str(output), **asdict(manifest)}))
@@ -154,7 +155,6 @@ def _build_training_arrays(
 
 
 def _show(output: Path, manifest: Manifest) -> None:
-    size = manifest.stamp_size
     words = DROP_WORDS | UNMATCHED_WORDS
     click.echo(f"\nArrays   {output}")
     click.echo(
@@ -165,7 +165,7 @@ def _show(output: Path, manifest: Manifest) -> None:
     for reason, count in manifest.dropped.items():
         if count:
             click.echo(f"       - {count:,} {words[reason]}")
-    click.echo(f"stamps   {size.optical_px} px optical, {size.wise_px} px WISE")
+    click.echo(f"stamps   {stamp_text(manifest.stamp_size)}")
     if manifest.num_tiles:
         share = 100 * manifest.num_tiles_decoded / manifest.num_tiles
         click.echo(f"decoded  {share:.1f} % of the image tiles")
