@@ -4,9 +4,9 @@
 
 Without --survey a full-size mock brick is written and measured. For a growing number of stamps,
 scattered at random, it opens the image, decodes it either way and cuts the stamps; the stamps must
-be the same to the bit. The cost of one call of the decoder and of one tile follow from sections of
-known size: their ratio is `partitions.tiles.CALL_COST_TILES`. The result is added to
-benchmarks/results/tile_reading.json under the name of the brick.
+be the same to the bit. Times are CPU times. The costs of one call of the decoder and of one tile
+follow from sections of known size: their ratio is `partitions.tiles.CALL_COST_TILES`. The result
+is added to benchmarks/results/tile_reading.json under the name of the brick.
 """
 
 from __future__ import annotations
@@ -123,12 +123,12 @@ def call_and_tile_s(
 
 
 def best_of(work: Callable[[], Any]) -> tuple[float, Any]:
-    """Least seconds of some repeats, and what the work returned."""
+    """Least CPU seconds of some repeats, and what the work returned; it runs on one thread."""
     times = []
     for _ in range(REPEATS):
-        begin = time.perf_counter()
+        begin = time.process_time()
         result = work()
-        times.append(time.perf_counter() - begin)
+        times.append(time.process_time() - begin)
     return min(times), result
 
 

@@ -18,6 +18,7 @@ from model.dataset import (
     fit_standardisation,
     outside_range,
     split_by_sky,
+    targetid_digest,
     to_inputs,
 )
 from partitions.healpix import radec_to_pixel
@@ -183,6 +184,32 @@ def test_training_set_crops_and_concatenates(arrays_of: Any) -> None:
     assert np.array_equal(both.z_true, arrays["z_true"][[4, 1, 1]])
     assert np.array_equal(both.arrays["features"][2], arrays["features"][1])
     assert both.num_bytes == sum(a.nbytes for a in both.arrays.values())
+
+
+def test_coverage_is_that_of_the_crop(arrays_of: Any) -> None:
+    arrays = arrays_of(3, optical_px=40, wise_px=8)
+    arrays["optical"][0, 1] = 0
+    arrays["optical"][0, 1, 20, :] = 1  # one row of the stamp has data
+    arrays["coverage"][0, 1] = 1 / 40
+    rows = TrainingSet.from_arrays(arrays, [0.1, 0.2, 0.3], 32, 8)
+    assert rows.arrays["coverage"][0, 1] == 1 / 32
+    # WISE stamps are as large as what is read: their coverage stays as it was stored.
+    np.testing.assert_array_equal(rows.arrays["coverage"][:, 4:], arrays["coverage"][:, 4:])
+
+
+def test_targetids_stay_with_their_rows(arrays_of: Any) -> None:
+    ids = np.array([7, 5, 2**60], np.int64)
+    one = TrainingSet.from_arrays(arrays_of(3), [0.1, 0.2, 0.3], targetid=ids)
+    both = TrainingSet.concatenate([one, one])
+    assert both.targetid is not None
+    assert both.targetid.tolist() == [*ids, *ids]
+    taken = one.take(np.array([2, 0])).targetid
+    assert taken is not None
+    assert taken.tolist() == [2**60, 7]
+    without = TrainingSet.from_arrays(arrays_of(3), [0.1, 0.2, 0.3])
+    assert without.targetid is without.take(np.array([1])).targetid is None
+    assert TrainingSet.concatenate([one, without]).targetid is None
+    assert targetid_digest(ids) == targetid_digest(ids[::-1]) != targetid_digest(ids[:2])
 
 
 def test_training_set_refuses_bad_redshifts(arrays_of: Any) -> None:

@@ -47,6 +47,18 @@ def test_what_is_written_is_read(tmp_path: Path, num_sources: int) -> None:
         np.testing.assert_array_equal(read[name], array)
 
 
+def test_known_redshifts_are_written_all_or_none(tmp_path: Path) -> None:
+    known = {"z_spec": np.array([0.1, 2.0]), "class_code": np.array([1, 0], np.int32)}
+    arrays = random_arrays(2) | known
+    write_arrays(tmp_path / "a.zarr", arrays, {})
+    read = read_arrays(tmp_path / "a.zarr")
+    assert read.keys() == arrays.keys()
+    np.testing.assert_array_equal(read["z_spec"], known["z_spec"])
+    del arrays["class_code"]
+    with pytest.raises(StoreError, match="class_code"):
+        write_arrays(tmp_path / "b.zarr", arrays, {})
+
+
 def test_group_declares_dimensions_units_and_version(tmp_path: Path) -> None:
     write_arrays(tmp_path / "a.zarr", random_arrays(3), {})
     group = zarr.open_group(str(tmp_path / "a.zarr"), mode="r")
