@@ -25,7 +25,7 @@ from partitions.healpix import Pixel, nside_to_order
 from partitions.schema import ARRAY_FORMAT_VERSION, BANDS, StampSize
 from partitions.tiling import assign_partitions, select_bricks
 
-PLAN_FORMAT_VERSION = 1
+PLAN_FORMAT_VERSION = 2
 
 FileState = tuple[int, int]
 """Size in bytes and modification time in ns of one survey file."""

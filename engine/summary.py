@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from engine.catalogue.coverage import sum_coverage
 from engine.catalogue.finish import is_finished
 from engine.catalogue.read import read_columns
 from engine.journal import Journal
@@ -51,6 +52,10 @@ class RunStatus:
     """Band -> image files decoded."""
     quarantined: dict[str, str]
     """Brick -> reason."""
+    covered_deg2: dict[str, float]
+    """Optical band, or `grz` for the three together -> area with an exposure."""
+    targets_left_out: dict[str, dict[str, int]]
+    """DESI target cuts -> reason -> bricks in which they were not made and the bits are 0."""
     finished: bool
     """Whether the catalogue is complete and published."""
     seconds: dict[str, float] = field(default_factory=dict)
@@ -65,6 +70,7 @@ def run_status(journal: Journal, plan: RunPlan) -> RunStatus:
     for facts in bricks:
         for band, count in facts["decoded"].items():
             decoded[band] = decoded.get(band, 0) + count
+    coverage = sum_coverage(receipts.values())
     steps = ("decode_s", "build_s", "write_s", "infer_s")
     seconds = {step.removesuffix("_s"): sum(facts[step] for facts in bricks) for step in steps}
     seconds["fragments"] = sum(receipt["write_s"] for receipt in receipts.values())
@@ -86,6 +92,10 @@ def run_status(journal: Journal, plan: RunPlan) -> RunStatus:
         num_dup=sum(facts["num_dup"] for facts in bricks),
         decoded={band: decoded[band] for band in sorted(decoded)},
         quarantined=quarantined,
+        covered_deg2=coverage.covered_deg2,
+        targets_left_out={
+            name: cut.left_out for name, cut in coverage.cuts.items() if cut.left_out
+        },
         finished=is_finished(journal, plan),
         seconds=seconds,
     )

@@ -48,6 +48,7 @@ def show_run(report: dict[str, Any], status: RunStatus, survey_named: bool) -> N
         )
     if report["accuracy_problem"]:
         click.echo(f"accuracy   unknown: {report['accuracy_problem']}")
+    show_left_out(status.targets_left_out)
     show_quarantine(status)
     for pixel, reason in report["given_up"].items():
         click.echo(f"given up   partition {pixel}: {reason}; repeat the command to try again")
@@ -58,6 +59,13 @@ def show_run(report: dict[str, Any], status: RunStatus, survey_named: bool) -> N
         click.echo("  engine plan --help")
     else:
         click.echo("  engine run --survey PATH/TO/dr10 --region 149.5,150.7,1.6,2.8")
+
+
+def show_left_out(targets_left_out: dict[str, dict[str, int]]) -> None:
+    """Target cuts that were not made everywhere: there the bits are 0."""
+    for cuts, reasons in targets_left_out.items():
+        for reason, num_bricks in reasons.items():
+            click.echo(f"targets    no {cuts} bits in {num_bricks:,} bricks: {reason}")
 
 
 def show_quarantine(status: RunStatus) -> None:
@@ -88,6 +96,9 @@ def show_status(state: RunStatus) -> None:
     )
     decoded = ", ".join(f"{band} {count}" for band, count in state.decoded.items())
     click.echo(f"decoded    {decoded or 'nothing'} image files")
+    areas = ", ".join(f"{band} {value:.4f}" for band, value in state.covered_deg2.items())
+    click.echo(f"covered    {areas or 'nothing'} deg^2")
+    show_left_out(state.targets_left_out)
     steps = ", ".join(f"{step} {value:.1f}" for step, value in state.seconds.items())
     click.echo(f"seconds    {steps} (summed over workers)")
     click.echo(f"catalogue  {'finished' if state.finished else 'not finished'}")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from partitions.schema import BANDS
 
 
@@ -31,6 +33,12 @@ class Brick:
     ra2_deg: float
     dec1_deg: float
     dec2_deg: float
+
+    @property
+    def area_deg2(self) -> float:
+        """Solid angle of the brick's own region."""
+        height = np.sin(np.radians(self.dec2_deg)) - np.sin(np.radians(self.dec1_deg))
+        return float((self.ra2_deg - self.ra1_deg) * np.degrees(height))
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from partitions.bricks import Brick, BrickError, SurveyLayout
+from partitions.coverage import covered_areas, is_covered, sky_lattice
 from partitions.cutouts import Stamps, cut_stamps, stamp_corner
 from partitions.dr10 import (
     Coadd,
@@ -33,6 +34,7 @@ from partitions.schema import (
     StampSize,
 )
 from partitions.store import Arrays, write_arrays
+from partitions.targets import TargetBits, release_to_photsys, target_bits
 from partitions.tiles import boxes_to_decode, count_tiles
 
 Chooser = Callable[[TractorTable], npt.NDArray[np.bool_]]
@@ -64,6 +66,13 @@ class BrickCounts:
     """Compression tiles of these files."""
     num_tiles_decoded: int = 0
     """Of these, decoded."""
+    area_deg2: float = 0.0
+    """Area of the brick's own region, where its rows are primary."""
+    covered_deg2: dict[str, float] = field(default_factory=dict)
+    """Optical band, or `grz` for the three together -> the part of that area with an exposure;
+    empty where only chosen rows were wanted, for then not all of the image is seen."""
+    targets_left_out: dict[str, str] = field(default_factory=dict)
+    """DESI target cuts (ELG, LRG, BGS, QSO) that could not be made -> why; their bits are 0."""
     decode_s: float = 0.0
     """Seconds spent reading and decoding files."""
     build_s: float = 0.0
@@ -112,6 +121,12 @@ def build_brick(
         bands = ()
     counts.decode_s += timer.lap()
 
+    wanted_rows = table.select(chosen)
+    targets = target_bits(wanted_rows.target_columns, release_to_photsys(wanted_rows.release))
+    counts.targets_left_out = targets.left_out
+    counts.area_deg2 = brick.area_deg2
+    lattice = sky_lattice(brick)
+    covered: dict[str, npt.NDArray[np.bool_]] = {}
     stamps: dict[str, Stamps] = {}
     reference: Coadd | None = None
     for band in bands:
@@ -121,15 +136,20 @@ def build_brick(
         x, y = _source_positions(coadd, band, table)
         if band in OPTICAL_BANDS:
             _check_same_grid(reference, coadd)
-            reference = reference or coadd
+            if reference is None:
+                reference, lattice = coadd, coadd.radec_to_xy(*lattice)
         side_px = stamp_size.optical_px if band in OPTICAL_BANDS else stamp_size.wise_px
         counts.build_s += timer.lap()
         pixels = _decode_for(coadd, x[chosen], y[chosen], side_px, counts)
         counts.decode_s += timer.lap()
         stamps[band] = cut_stamps(pixels, x[chosen], y[chosen], side_px)
+        if wanted is None and band in OPTICAL_BANDS:
+            covered[band] = is_covered(pixels, *lattice)
         counts.build_s += timer.lap()
 
-    arrays = _assemble(table.select(chosen), type_codes[chosen], stamps, stamp_size)
+    if wanted is None:
+        counts.covered_deg2 = covered_areas(brick, covered, OPTICAL_BANDS)
+    arrays = _assemble(wanted_rows, type_codes[chosen], targets, stamps, stamp_size)
     counts.build_s += timer.lap()
     return arrays, counts
 
@@ -170,6 +190,7 @@ def brick_attributes(brick: Brick, counts: BrickCounts) -> dict[str, Any]:
     names = (
         *("num_rows", "num_not_primary", "num_dup", "num_unwanted", "num_sources"),
         *("decoded", "num_tiles", "num_tiles_decoded"),
+        *("area_deg2", "covered_deg2", "targets_left_out"),
     )
     return {"brick": asdict(brick), "counts": {name: getattr(counts, name) for name in names}}
 
@@ -216,6 +237,7 @@ def _check_same_grid(reference: Coadd | None, coadd: Coadd) -> None:
 def _assemble(
     table: TractorTable,
     type_codes: npt.NDArray[np.int8],
+    targets: TargetBits,
     stamps: dict[str, Stamps],
     stamp_size: StampSize,
 ) -> Arrays:
@@ -233,6 +255,8 @@ def _assemble(
         "type_code": type_codes,
         "ebv": table.ebv,
         "maskbits": table.maskbits,
+        "desi_target": targets.desi_target,
+        "bgs_target": targets.bgs_target,
         "flux": table.flux,
         "flux_ivar": table.flux_ivar,
         "mw_transmission": table.mw_transmission,

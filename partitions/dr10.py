@@ -35,6 +35,7 @@ from partitions.schema import (
     WISE_BANDS,
     WISE_VEGA_TO_AB_MAG,
 )
+from partitions.targets import TARGET_COLUMNS
 from partitions.tiles import Box
 
 _SHA256_DIGITS = 64
@@ -180,6 +181,9 @@ class TractorTable:
     """(N, B); 1 where the band is missing."""
     aperture_flux: dict[str, npt.NDArray[np.float32]]
     """Band -> (N, 8) or (N, 5), for the bands that the table has."""
+    target_columns: dict[str, npt.NDArray[Any]]
+    """What DESI's target cuts need, as it stands in the table: those of TARGET_COLUMNS, upper
+    case, that the table has, (N,) each. Nothing in them is mended: the cuts do that their way."""
 
     def __len__(self) -> int:
         return len(self.objid)
@@ -187,10 +191,12 @@ class TractorTable:
     def select(self, keep: npt.NDArray[np.bool_]) -> TractorTable:
         """The rows where `keep` (N,) is true."""
         chosen: dict[str, Any] = {
-            name: value[keep] for name, value in vars(self).items() if name != "aperture_flux"
+            name: {key: part[keep] for key, part in value.items()}
+            if isinstance(value, dict)
+            else value[keep]
+            for name, value in vars(self).items()
         }
-        apertures = {band: value[keep] for band, value in self.aperture_flux.items()}
-        return TractorTable(**chosen, aperture_flux=apertures)
+        return TractorTable(**chosen)
 
 
 def read_file_checksums(layout: SurveyLayout, brick: Brick) -> dict[str, str]:
@@ -307,7 +313,18 @@ def read_tractor(
         ebv=column("ebv", "f4"),
         maskbits=column("maskbits", "i4"),
         **_band_values(bands, column, len(rows)),
+        target_columns={
+            name: column(name.lower(), _target_dtype(name))
+            for name in TARGET_COLUMNS
+            if name.lower() in columns
+        },
     )
+
+
+def _target_dtype(name: str) -> str:
+    """Numpy dtype of a column of TARGET_COLUMNS, the release's own."""
+    kinds = {"TYPE": "U4", "REF_CAT": "U2", "MASKBITS": "i4"}
+    return kinds.get(name, "i2" if name.startswith("NOBS_") else "f4")
 
 
 def _checked_column(

@@ -106,7 +106,7 @@ QUALITY_BIT_MEANING = {
     "set: farther in its embedding than 99.9 % of held-out training sources",
 }
 
-ARRAY_FORMAT_VERSION = 1
+ARRAY_FORMAT_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -132,6 +132,8 @@ ARRAY_SPECS = (
     ArraySpec("type_code", "i1", ("source",), "", "index into SOURCE_TYPES"),
     ArraySpec("ebv", "f4", ("source",), "mag", "EBV, Galactic E(B-V)"),
     ArraySpec("maskbits", "i4", ("source",), "", "MASKBITS"),
+    ArraySpec("desi_target", "i8", ("source",), "", "DESI_TARGET bits of the main survey's cuts"),
+    ArraySpec("bgs_target", "i8", ("source",), "", "BGS_TARGET bits of the main survey's cuts"),
     ArraySpec("flux", "f4", ("source", "band"), "nanomaggy", "model fluxes, AB, observed"),
     ArraySpec(
         "flux_ivar", "f4", ("source", "band"), "nanomaggy**-2", "0 where the band is missing"

@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from engine.atomic import produce_atomic, to_json, write_atomic
+from engine.catalogue.coverage import COVERAGE_FILE, coverage_to_json, sum_coverage
 from engine.catalogue.leaves import (
     file_sha256,
     fragment_name,
@@ -89,6 +90,8 @@ def finish_catalogue(
         if on_leaf is not None:
             on_leaf(leaf, table.num_rows)
     _remove_other_leaves(catalogue, set(leaves))
+    coverage = to_json(coverage_to_json(sum_coverage(receipts.values())))
+    write_atomic(catalogue / COVERAGE_FILE, coverage, journal.wip_folder)
     _write_metadata(journal, plan, schema, manifest, is_partial=bool(remaining))
     return catalogue
 

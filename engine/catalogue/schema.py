@@ -13,6 +13,7 @@ import pyarrow as pa
 from engine.targets import encode_targetid
 from partitions.healpix import radec_to_spatial_index
 from partitions.schema import BANDS, QUALITY_BITS, SOURCE_TYPES
+from partitions.targets import BGS_TARGET_BITS, DESI_TARGET_BITS, release_to_photsys
 
 SPATIAL_INDEX_COLUMN = "_healpix_29"
 SORT_COLUMNS = (SPATIAL_INDEX_COLUMN, "RELEASE", "BRICKID", "OBJID")
@@ -44,7 +45,7 @@ Columns = Mapping[str, npt.NDArray[Any]]
 
 
 def catalogue_schema(quantile_levels: tuple[float, ...]) -> pa.Schema:
-    """The Arrow schema, with quantile levels and flag bits in its metadata."""
+    """The Arrow schema, with quantile levels, flag and target bits in its metadata."""
     fields = [
         (SPATIAL_INDEX_COLUMN, pa.int64()),
         ("RELEASE", pa.int16()),
@@ -56,6 +57,9 @@ def catalogue_schema(quantile_levels: tuple[float, ...]) -> pa.Schema:
         ("TYPE", pa.string()),
         ("EBV", pa.float32()),
         ("MASKBITS", pa.int32()),
+        ("PHOTSYS", pa.string()),
+        ("DESI_TARGET", pa.int64()),
+        ("BGS_TARGET", pa.int64()),
         *((f"{stem}_{band.upper()}", pa.float32()) for stem in _BAND_COLUMNS for band in BANDS),
         *((name, pa.float32()) for name in POINT_COLUMNS),
         # Parquet calls the values of a list `element`; another name would not survive a round trip.
@@ -65,6 +69,8 @@ def catalogue_schema(quantile_levels: tuple[float, ...]) -> pa.Schema:
     metadata = {
         "photoz_quantile_levels": json.dumps(list(quantile_levels)),
         "photoz_flag_bits": json.dumps(QUALITY_BITS),
+        "photoz_desi_target_bits": json.dumps(DESI_TARGET_BITS),
+        "photoz_bgs_target_bits": json.dumps(BGS_TARGET_BITS),
     }
     return pa.schema([pa.field(name, kind, nullable=False) for name, kind in fields], metadata)
 
@@ -105,6 +111,9 @@ def rows_to_table(
         "TYPE": np.array(SOURCE_TYPES)[arrays["type_code"]].tolist(),
         "EBV": arrays["ebv"],
         "MASKBITS": arrays["maskbits"],
+        "PHOTSYS": release_to_photsys(arrays["release"]).tolist(),
+        "DESI_TARGET": arrays["desi_target"],
+        "BGS_TARGET": arrays["bgs_target"],
         FLAG_COLUMN: quality,
     }
     for stem, name in _BAND_COLUMNS.items():

@@ -35,6 +35,7 @@ from engine.config import UserError
 from engine.journal import Journal
 from engine.targets import encode_targetid
 from partitions.healpix import Pixel, radec_to_spatial_index, spatial_index_to_pixel
+from partitions.targets import BGS_TARGET_BITS, DESI_TARGET_BITS, release_to_photsys
 
 
 @dataclass
@@ -74,7 +75,7 @@ def verify_catalogue(
     """
     properties = read_properties(catalogue)
     pixels = read_leaf_pixels(catalogue)
-    result = Verification(checks=["schema", "own pixel", "order", "unique", "posterior"])
+    result = Verification(checks=["schema", "own pixel", "order", "unique", "targets", "posterior"])
     fail = result.failures.append
     try:
         schema = pq.read_schema(catalogue / "dataset" / "_common_metadata")
@@ -161,7 +162,8 @@ def _schema_difference(found: pa.Schema, expected: pa.Schema) -> str:
 def _bad_rows(table: pa.Table, pixel: Pixel) -> Iterator[tuple[str, int, str]]:
     """The first bad row of each kind: what, row, both values."""
     points = list(POINT_COLUMNS)
-    scalar = ["RA", "DEC", "TARGETID", *SORT_COLUMNS, *points, FLAG_COLUMN]
+    scalar = ["RA", "DEC", "TARGETID", "PHOTSYS", *SORT_COLUMNS, *points, FLAG_COLUMN]
+    scalar += ["DESI_TARGET", "BGS_TARGET"]
     columns = table_columns(table, scalar)
     index = columns[SPATIAL_INDEX_COLUMN]
 
@@ -195,11 +197,40 @@ def _bad_rows(table: pa.Table, pixel: Pixel) -> Iterator[tuple[str, int, str]]:
         row = first(targetid != expected_id)
         if row is not None:
             yield "TARGETID", row, f"{targetid[row]}, its parts give {expected_id[row]}"
+    photsys = release_to_photsys(columns["RELEASE"])
+    row = first(columns["PHOTSYS"] != photsys)
+    if row is not None:
+        yield "PHOTSYS", row, f"{columns['PHOTSYS'][row]!r}, RELEASE gives {photsys[row]!r}"
+    yield from _bad_target_bits(columns, photsys, first)
     unique, counts = np.unique(targetid, return_counts=True)
     if np.any(counts > 1):
         twice = unique[counts > 1][0]
         yield "not unique", int(np.flatnonzero(targetid == twice)[1]), f"TARGETID {twice} again"
     yield from _bad_posteriors(table, columns, first)
+
+
+def _bad_target_bits(
+    columns: dict[str, npt.NDArray[Any]],
+    photsys: npt.NDArray[np.str_],
+    first: Callable[[npt.NDArray[np.bool_]], int | None],
+) -> Iterator[tuple[str, int, str]]:
+    """Bits that no cut sets, or those of the other photometric system."""
+    for name, bits in (("DESI_TARGET", DESI_TARGET_BITS), ("BGS_TARGET", BGS_TARGET_BITS)):
+        allowed = np.zeros(len(photsys), np.int64)
+        for system, other in (("N", "_SOUTH"), ("S", "_NORTH")):
+            own = sum(1 << bit for bit_name, bit in bits.items() if not bit_name.endswith(other))
+            allowed[photsys == system] = own
+        row = first((columns[name] & ~allowed) != 0)
+        if row is not None:
+            yield name, row, f"{columns[name][row]} has bits that PHOTSYS {photsys[row]!r} lacks"
+    is_bgs = (columns["DESI_TARGET"] >> DESI_TARGET_BITS["BGS_ANY"] & 1).astype(bool)
+    row = first(is_bgs != (columns["BGS_TARGET"] != 0))
+    if row is not None:
+        yield (
+            "BGS_TARGET",
+            row,
+            f"{columns['BGS_TARGET'][row]}, DESI_TARGET says BGS_ANY {is_bgs[row]}",
+        )
 
 
 def _not_after_predecessor(keys: list[npt.NDArray[Any]]) -> npt.NDArray[np.bool_]:

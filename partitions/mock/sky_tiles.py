@@ -57,12 +57,6 @@ def brick_at(row: int, column: int) -> Brick:
     )
 
 
-def brick_area_deg2(brick: Brick) -> float:
-    """Solid angle of the brick's own box."""
-    height = np.sin(np.radians(brick.dec2_deg)) - np.sin(np.radians(brick.dec1_deg))
-    return float((brick.ra2_deg - brick.ra1_deg) * np.degrees(height))
-
-
 @dataclass(frozen=True)
 class TangentPlane:
     """A north-up gnomonic image. Pixels are 0-indexed: the first centre is (0, 0)."""

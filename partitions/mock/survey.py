@@ -33,7 +33,6 @@ from partitions.mock.observe import BrickImages, observe_brick
 from partitions.mock.population import EXTINCTION, Sources, draw_field
 from partitions.mock.sky_tiles import (
     MockBrick,
-    brick_area_deg2,
     columns_per_row,
     field_bricks,
     field_corners,
@@ -203,7 +202,7 @@ def brick_summary(plan: BrickPlan, images: BrickImages, tractor: Columns) -> dic
         row[f"trans_{band}"] = float(transmission[b])
         row[f"ext_{band}"] = float(EXTINCTION[b] * row["ebv"])
     row |= {"brickid": brick.brickid, "ra1": brick.ra1_deg, "ra2": brick.ra2_deg}
-    row |= {"dec1": brick.dec1_deg, "dec2": brick.dec2_deg, "area": brick_area_deg2(brick)}
+    row |= {"dec1": brick.dec1_deg, "dec2": brick.dec2_deg, "area": brick.area_deg2}
     row |= {"survey_primary": True, "in_desi": brick.dec_deg > -20}
     return row
 

@@ -63,7 +63,7 @@ def test_group_declares_dimensions_units_and_version(tmp_path: Path) -> None:
     write_arrays(tmp_path / "a.zarr", random_arrays(3), {})
     group = zarr.open_group(str(tmp_path / "a.zarr"), mode="r")
     assert group.metadata.zarr_format == 3
-    assert group.attrs["format_version"] == 1
+    assert group.attrs["format_version"] == 2
     for spec in ARRAY_SPECS:
         assert group[spec.name].metadata.dimension_names == spec.dimensions
         assert group[spec.name].attrs["unit"] == spec.unit
@@ -117,5 +117,5 @@ def test_no_group_and_another_format(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="no Zarr group"):
         read_arrays(tmp_path / "none.zarr")
     write_arrays(tmp_path / "a.zarr", random_arrays(1), {"format_version": 99})
-    with pytest.raises(StoreError, match="array format 99, expected 1"):
+    with pytest.raises(StoreError, match="array format 99, expected 2"):
         read_arrays(tmp_path / "a.zarr")
