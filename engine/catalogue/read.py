@@ -66,8 +66,8 @@ def read_schema(catalogue: Path) -> pa.Schema:
         raise UserError(f"{path}: cannot be read ({error}); repeat `engine finish`") from None
 
 
-def iterate_columns(catalogue: Path, columns: list[str]) -> Iterator[dict[str, npt.NDArray[Any]]]:
-    """Scalar columns leaf by leaf, (N,) each, so that memory holds one leaf.
+def iterate_tables(catalogue: Path, columns: list[str]) -> Iterator[pa.Table]:
+    """Some columns leaf by leaf, so that memory holds one leaf.
 
     Raises
     ------
@@ -82,6 +82,12 @@ def iterate_columns(catalogue: Path, columns: list[str]) -> Iterator[dict[str, n
             raise UserError(
                 f"{path}: leaf cannot be read ({error}); repeat `engine finish`"
             ) from None
+        yield table
+
+
+def iterate_columns(catalogue: Path, columns: list[str]) -> Iterator[dict[str, npt.NDArray[Any]]]:
+    """Scalar columns leaf by leaf, (N,) each; as `iterate_tables`."""
+    for table in iterate_tables(catalogue, columns):
         yield table_columns(table, columns)
 
 

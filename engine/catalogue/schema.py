@@ -86,6 +86,27 @@ def schema_quantile_levels(schema: pa.Schema) -> tuple[float, ...]:
     return tuple(json.loads(schema.metadata[b"photoz_quantile_levels"]))
 
 
+def quantile_array(table: pa.Table) -> npt.NDArray[np.float32]:
+    """(N, Q) quantiles of the posteriors."""
+    lists = table.column(QUANTILE_COLUMN).combine_chunks()
+    values: npt.NDArray[np.float32] = lists.flatten().to_numpy()
+    return values.reshape(table.num_rows, lists.type.list_size)
+
+
+def take_rows(
+    table: pa.Table, keep: npt.NDArray[np.bool_], new: Columns, schema: pa.Schema
+) -> pa.Table:
+    """The rows where `keep` (N,) is true, as `schema`: columns of the table and new ones, (N,)."""
+    kept = table.filter(pa.array(keep))
+    columns = [
+        pa.array(new[field.name][keep], type=field.type)
+        if field.name in new
+        else kept.column(field.name)
+        for field in schema
+    ]
+    return pa.table(columns, schema=schema)
+
+
 def rows_to_table(
     arrays: Columns, summary: Columns, quality: npt.NDArray[np.int32], schema: pa.Schema
 ) -> pa.Table:

@@ -29,6 +29,7 @@ from engine.catalogue.schema import (
     SORT_COLUMNS,
     SPATIAL_INDEX_COLUMN,
     catalogue_schema,
+    quantile_array,
     schema_quantile_levels,
 )
 from engine.config import UserError
@@ -200,7 +201,7 @@ def _bad_rows(table: pa.Table, pixel: Pixel) -> Iterator[tuple[str, int, str]]:
     photsys = release_to_photsys(columns["RELEASE"])
     row = first(columns["PHOTSYS"] != photsys)
     if row is not None:
-        yield "PHOTSYS", row, f"{columns['PHOTSYS'][row]!r}, RELEASE gives {photsys[row]!r}"
+        yield "PHOTSYS", row, f"{columns['PHOTSYS'][row]!r}, RELEASE gives {str(photsys[row])!r}"
     yield from _bad_target_bits(columns, photsys, first)
     unique, counts = np.unique(targetid, return_counts=True)
     if np.any(counts > 1):
@@ -222,7 +223,11 @@ def _bad_target_bits(
             allowed[photsys == system] = own
         row = first((columns[name] & ~allowed) != 0)
         if row is not None:
-            yield name, row, f"{columns[name][row]} has bits that PHOTSYS {photsys[row]!r} lacks"
+            yield (
+                name,
+                row,
+                f"{columns[name][row]} has bits that PHOTSYS {str(photsys[row])!r} lacks",
+            )
     is_bgs = (columns["DESI_TARGET"] >> DESI_TARGET_BITS["BGS_ANY"] & 1).astype(bool)
     row = first(is_bgs != (columns["BGS_TARGET"] != 0))
     if row is not None:
@@ -265,8 +270,7 @@ def _bad_posteriors(
     row = first((columns["Z_PHOT_ODDS"] < 0) | (columns["Z_PHOT_ODDS"] > 1))
     if row is not None:
         yield "Z_PHOT_ODDS", row, f"{columns['Z_PHOT_ODDS'][row]:g} is no probability"
-    lists = table.column(QUANTILE_COLUMN).combine_chunks()
-    quantiles = lists.flatten().to_numpy().reshape(table.num_rows, lists.type.list_size)
+    quantiles = quantile_array(table)
     row = first(~np.all(np.isfinite(quantiles), axis=1) | np.any(np.diff(quantiles) < 0, axis=1))
     if row is not None:
         yield QUANTILE_COLUMN, row, "not finite or not increasing"

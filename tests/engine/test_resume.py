@@ -15,17 +15,19 @@ from pathlib import Path
 
 import pytest
 
+from engine.catalogue.coverage import COVERAGE_FILE
 from partitions.store import read_arrays
 
 Engine = Callable[..., str]
 
 
 def leaf_digests(run: Path) -> dict[str, str]:
-    dataset = run / "catalogue" / "dataset"
+    """Leaves and schema, and the area behind them."""
+    catalogue = run / "catalogue"
+    files = [path for path in sorted(catalogue.glob("dataset/**/*")) if path.is_file()]
     return {
-        str(path.relative_to(dataset)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(dataset.rglob("*"))
-        if path.is_file()
+        str(path.relative_to(catalogue)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in [*files, catalogue / COVERAGE_FILE]
     }
 
 
@@ -41,7 +43,7 @@ def test_workers_write_the_same_bytes_as_one_process(
     run = tmp_path / "run"
     engine("run", "--survey", mock_survey, "--output", run, "--workers", workers)
     assert leaf_digests(run) == leaf_digests(finished_run)
-    assert len(leaf_digests(run)) >= 3
+    assert len(leaf_digests(run)) >= 4
 
 
 @pytest.fixture(scope="module")
