@@ -1,4 +1,4 @@
-"""DESI identifiers of DR10 sources.
+"""DESI identifiers and target bits of DR10 sources.
 
 References
 ----------
@@ -11,6 +11,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from partitions.targets import release_to_photsys, target_bits
+
+__all__ = ["decode_targetid", "encode_targetid", "release_to_photsys", "target_bits"]
 
 _BITS = {"OBJID": (0, 22), "BRICKID": (22, 20), "RELEASE": (42, 16)}
 

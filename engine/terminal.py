@@ -65,7 +65,8 @@ def show_left_out(targets_left_out: dict[str, dict[str, int]]) -> None:
     """Target cuts that were not made everywhere: there the bits are 0."""
     for cuts, reasons in targets_left_out.items():
         for reason, num_bricks in reasons.items():
-            click.echo(f"targets    no {cuts} bits in {num_bricks:,} bricks: {reason}")
+            where = "1 brick" if num_bricks == 1 else f"{num_bricks:,} bricks"
+            click.echo(f"targets    no {cuts} bits in {where}: {reason}")
 
 
 def show_quarantine(status: RunStatus) -> None:

@@ -70,9 +70,9 @@ def selection_lines(selection: Selection, output: Path | None) -> list[str]:
             f"{truth.num_known:,} of the class are known"
         )
     for reason, num_bricks in selection.left_out.items():
+        where = "1 brick" if num_bricks == 1 else f"{num_bricks:,} bricks"
         lines.append(
-            f"note: no {config.target_class.cuts} bits in {num_bricks:,} bricks, which are left "
-            f"out of the area: {reason}"
+            f"note: no {config.target_class.cuts} bits in {where}, left out of the area: {reason}"
         )
     if config.target_class.name == "QSO":
         lines.append(f"note: {QSO_NOTE}")

@@ -57,7 +57,6 @@ def test_verify_finds_bits_that_no_cut_sets(engine: Engine, run_copy: Path) -> N
     index = table.schema.get_field_index("DESI_TARGET")
     pq.write_table(table.set_column(index, table.schema.field(index), [bits]), path)
     text = engine("verify", run_copy / "catalogue", expect=1)
-    print(text)
     assert "has bits that PHOTSYS 'S' lacks" in text
 
 
@@ -87,7 +86,7 @@ def test_a_missing_column_is_told_and_its_bits_are_zero(
     run = run_without_fiberflux_z
     status = json.loads(engine("status", run, "--json"))
     assert status["targets_left_out"] == {"LRG": {"no column FIBERFLUX_Z": 1}}
-    assert "no LRG bits in 1 bricks: no column FIBERFLUX_Z" in engine("status", run)
+    assert "no LRG bits in 1 brick: no column FIBERFLUX_Z" in engine("status", run)
     rows, whole = read_rows(run / "catalogue"), read_rows(finished_run / "catalogue")
     changed = rows.merge(whole, on="TARGETID", suffixes=("", "_WHOLE"))
     assert len(changed) == len(rows)
@@ -111,7 +110,7 @@ def test_area_of_a_class_leaves_out_bricks_without_its_cuts(
     assert lrg["left_out"] == {"no column FIBERFLUX_Z": 1}
     assert 0 < lrg["covered_deg2"] < 0.7 * elg["covered_deg2"]
     text = engine("targets", catalogue, "--class", "LRG", "--z", 0.3, 1.2)
-    assert "no LRG bits in 1 bricks, which are left out of the area" in text
+    assert "no LRG bits in 1 brick, left out of the area: no column FIBERFLUX_Z" in text
 
 
 def test_real_bricks_say_what_they_lack(real_bricks: Path) -> None:

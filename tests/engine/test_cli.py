@@ -9,8 +9,8 @@ import pytest
 from engine.cli import cli
 
 COMMANDS = (
-    *("run", "plan", "build", "status", "finish", "verify", "mock", "truth", "train"),
-    *("table", "evaluate", "importance"),
+    *("run", "plan", "build", "status", "finish", "verify", "targets", "mock"),
+    *("truth", "train", "table", "evaluate", "importance"),
 )
 
 
