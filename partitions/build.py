@@ -140,7 +140,11 @@ def build_brick(
                 reference, lattice = coadd, coadd.radec_to_xy(*lattice)
         side_px = stamp_size.optical_px if band in OPTICAL_BANDS else stamp_size.wise_px
         counts.build_s += timer.lap()
-        pixels = _decode_for(coadd, x[chosen], y[chosen], side_px, counts)
+        if wanted is None:
+            # Few sources may need few tiles, but the covered area needs them all.
+            pixels = _decode_whole(coadd, counts)
+        else:
+            pixels = _decode_for(coadd, x[chosen], y[chosen], side_px, counts)
         counts.decode_s += timer.lap()
         stamps[band] = cut_stamps(pixels, x[chosen], y[chosen], side_px)
         if wanted is None and band in OPTICAL_BANDS:
@@ -152,6 +156,14 @@ def build_brick(
     arrays = _assemble(wanted_rows, type_codes[chosen], targets, stamps, stamp_size)
     counts.build_s += timer.lap()
     return arrays, counts
+
+
+def _decode_whole(coadd: Coadd, counts: BrickCounts) -> npt.NDArray[np.float32]:
+    """The image."""
+    num_tiles = count_tiles(coadd.shape, coadd.tile_shape)
+    counts.num_tiles += num_tiles
+    counts.num_tiles_decoded += num_tiles
+    return coadd.decode()
 
 
 def _decode_for(
