@@ -49,19 +49,32 @@ def dihedral(stamps: Tensor, symmetry: int) -> Tensor:
     return stamps.transpose(-1, -2) if symmetry & 4 else stamps
 
 
-def turn_at_random(inputs: Mapping[str, Tensor], rng: np.random.Generator) -> dict[str, Tensor]:
-    """Turn and mirror the stamps: each eighth of the batch by another symmetry, drawn at random.
+def draw_symmetries(num_rows: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+    """(N,) symmetry of every row of a batch: each eighth of the batch has another one.
 
-    Optical and WISE stamps of a row go together. Rows come shuffled, so every row meets every
-    symmetry with the same probability.
+    Rows come shuffled, so every row meets every symmetry with the same probability.
     """
-    symmetries = rng.permutation(8).tolist()
+    eighths = np.array_split(np.arange(num_rows), 8)
+    return np.repeat(rng.permutation(8), [len(eighth) for eighth in eighths])
+
+
+def turn(inputs: Mapping[str, Tensor], symmetry_N: npt.NDArray[np.int64]) -> dict[str, Tensor]:
+    """Turn and mirror the stamps of every row; optical and WISE stamps of a row go together."""
+    # Neighbours of the same symmetry are turned at once.
+    starts = np.flatnonzero(np.diff(symmetry_N, prepend=-1))
+    counts = np.diff(starts, append=len(symmetry_N)).tolist()
     result = dict(inputs)
     for name in ("optical", "wise"):
-        parts = inputs[name].tensor_split(8)
+        parts = torch.split(inputs[name], counts)
+        symmetries = symmetry_N[starts].tolist()
         turned = [dihedral(part, s) for part, s in zip(parts, symmetries, strict=True)]
         result[name] = torch.cat(turned)
     return result
+
+
+def turn_at_random(inputs: Mapping[str, Tensor], rng: np.random.Generator) -> dict[str, Tensor]:
+    """`turn` a whole batch by symmetries that are drawn here."""
+    return turn(inputs, draw_symmetries(len(inputs["optical"]), rng))
 
 
 def draw_kept_bands(

@@ -53,8 +53,8 @@ def posterior_loss(
     return loss.mean() if weight_N is None else (loss * weight_N).mean()
 
 
-def root_mean_square_loss(place_N: Tensor, z_N: Tensor, edges: Tensor) -> Tensor:
-    """Root of the mean squared error of the redshifts at some places of a grid.
+def mean_square_error(place_N: Tensor, z_N: Tensor, edges: Tensor) -> Tensor:
+    """Mean squared error of the redshifts at some places of a grid.
 
     Parameters
     ----------
@@ -65,15 +65,26 @@ def root_mean_square_loss(place_N: Tensor, z_N: Tensor, edges: Tensor) -> Tensor
         (N,) true redshifts.
     edges
         (Z + 1,) bin edges.
-
-    References
-    ----------
-    The regression head of Wei et al. 2025: torch.sqrt(MSELoss) in its public code.
     """
     edges = edges.to(torch.float32)
     # Beyond its ends the grid goes on with its last bin's width: a clamp would stop the gradient.
     below = place_N.detach().floor().long().clamp(0, len(edges) - 2)
     z = edges[below] + (place_N.to(torch.float32) - below) * edges.diff()[below]
     error = z - z_N.to(torch.float32)
+    return error.square().mean()
+
+
+def root_loss(mean_square: Tensor) -> Tensor:
+    """Root of a mean squared error.
+
+    References
+    ----------
+    The regression head of Wei et al. 2025: torch.sqrt(MSELoss) in its public code.
+    """
     # The root has no gradient at 0; a thousandth of a bin of the source is far below its errors.
-    return (error.square().mean() + 2.5e-11).sqrt()
+    return (mean_square + 2.5e-11).sqrt()
+
+
+def root_mean_square_loss(place_N: Tensor, z_N: Tensor, edges: Tensor) -> Tensor:
+    """Root of the `mean_square_error`."""
+    return root_loss(mean_square_error(place_N, z_N, edges))

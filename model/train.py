@@ -7,6 +7,9 @@ the 29 % of DR10 that lacks a band.
 Given a seed, a device and a number of threads, the weights are the same bytes, whether or not the
 run was killed on the way and went on from its last whole epoch.
 
+On several devices one process a device takes its share of every batch: the same batches, the same
+augmentation and the same gradients as one process, up to the order of float32 sums.
+
 The loop is plain torch: there is one loop of a few lines, and what a framework would bring
 (checkpoints that resume to the same bytes, a running mean, a calibrated end) is the part that has
 to be ours anyway.
@@ -18,8 +21,12 @@ from __future__ import annotations
 
 import math
 import platform
+import shutil
+import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -30,7 +37,7 @@ import torch
 from torch import Tensor
 
 from model import metrics
-from model.augment import draw_kept_bands, turn_at_random
+from model.augment import draw_kept_bands, draw_symmetries, turn
 from model.calibrate import (
     calibrated,
     cross_entropy,
@@ -51,8 +58,11 @@ from model.dataset import (
     targetid_digest,
     to_inputs,
 )
+from model.device import as_device, repeatable
+from model.distributed import Ranks, Report, run_ranks
 from model.familiarity import Familiarity, fit_familiarity
-from model.losses import posterior_loss, root_mean_square_loss
+from model.losses import mean_square_error, posterior_loss, root_loss
+from model.mapped_rows import map_rows, write_rows
 from model.network import (
     CompactConfig,
     NetworkConfig,
@@ -113,7 +123,9 @@ class TrainConfig:
     precision: Literal["float32", "bfloat16"] = "float32"
     """bfloat16 computes the forward and backward passes by autocast; parameters stay float32."""
     device: str = "cpu"
-    """Where to train."""
+    """Where to train: `cpu`, `cuda`, or of one device also `cuda:<n>`."""
+    devices: int = 1
+    """Processes that share every batch, one a device; `batch_size` is that of all together."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.band_dropout <= 1:
@@ -121,6 +133,15 @@ class TrainConfig:
         if self.epochs < 1 or self.batch_size < 1:
             raise ValueError(
                 f"epochs={self.epochs}, batch_size={self.batch_size}: expected at least 1"
+            )
+        if not 1 <= self.devices <= self.batch_size:
+            raise ValueError(
+                f"devices={self.devices}: expected 1 to batch_size={self.batch_size}, "
+                "a row a device at least"
+            )
+        if self.devices > 1 and ":" in self.device:
+            raise ValueError(
+                f"devices={self.devices} on device={self.device!r}: expected 'cuda' or 'cpu'"
             )
         if not 0 <= self.balance <= 1:
             raise ValueError(f"balance={self.balance}: expected 0 to 1")
@@ -232,7 +253,7 @@ def _schedule(config: TrainConfig, num_steps: int) -> Callable[[int], float]:
 
 
 class _Trainer:
-    """State of one training run."""
+    """State of one training run, on one of its ranks."""
 
     def __init__(
         self,
@@ -241,9 +262,10 @@ class _Trainer:
         config: TrainConfig,
         network: RedshiftNetwork,
         grid: RedshiftGrid,
+        ranks: Ranks,
     ) -> None:
         self.train_set, self.split, self.config, self.grid = train_set, split, config, grid
-        self.device = torch.device(config.device)
+        self.ranks, self.device = ranks, ranks.device
         self.network = network.to(self.device)
         self.edges = torch.from_numpy(grid.edges).to(self.device)
         self.row_weight = balancing_weights(train_set.z_true, split.train, config.balance)
@@ -269,7 +291,7 @@ class _Trainer:
             "mean": self.mean.mean,
             "mean_steps": self.mean.steps,
             "row_order": self.rng.bit_generator.state,
-            "torch_random": torch.get_rng_state(),
+            "torch_random": self._of_all_ranks(torch.get_rng_state()),
             "logs": [asdict(log) for log in self.logs],
             "best_nll": self.best_nll,
             "best_state": self.best_state,
@@ -277,8 +299,18 @@ class _Trainer:
         # LambdaLR's function is no data; it follows from the settings.
         state["scheduler"] = {k: v for k, v in state["scheduler"].items() if k != "lr_lambdas"}
         if self.device.type == "cuda":
-            state["cuda_random"] = torch.cuda.get_rng_state(self.device)
+            state["cuda_random"] = self._of_all_ranks(torch.cuda.get_rng_state(self.device))
         return state
+
+    def _of_all_ranks(self, random_state: Tensor) -> Tensor:
+        """(R, bytes) states of the random generators: dropout differs from rank to rank."""
+        return self.ranks.gather(random_state[None], self.ranks.size)
+
+    def _of_this_rank(self, random_states: Tensor) -> Tensor:
+        """Inverse of `_of_all_ranks`; states of one device once were written without a rank."""
+        rows = random_states[None] if random_states.ndim == 1 else random_states
+        # Cloned: given a row of a larger tensor torch crashes.
+        return rows[self.ranks.rank].clone()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where `state_dict` was taken."""
@@ -288,20 +320,38 @@ class _Trainer:
         self.mean.mean = {k: v.to(self.device) for k, v in state["mean"].items()}
         self.mean.steps = state["mean_steps"]
         self.rng.bit_generator.state = state["row_order"]
-        torch.set_rng_state(state["torch_random"])
+        torch.set_rng_state(self._of_this_rank(state["torch_random"]))
         if self.device.type == "cuda":
-            torch.cuda.set_rng_state(state["cuda_random"], self.device)
+            torch.cuda.set_rng_state(self._of_this_rank(state["cuda_random"]), self.device)
         self.logs = [EpochLog(**log) for log in state["logs"]]
         self.best_nll = state["best_nll"]
         self.best_state = {k: v.to(self.device) for k, v in state["best_state"].items()}
 
-    def inputs_of(self, rows: Rows) -> dict[str, Tensor]:
-        """Tensors of some rows on the device."""
+    def _host_inputs(self, rows: Rows) -> dict[str, Tensor]:
         network_config = self.network.config
         inputs = to_inputs(
             self.train_set.arrays, rows, network_config.optical_px, network_config.wise_px
         )
-        return {name: value.to(self.device) for name, value in inputs.items()}
+        if self.device.type == "cuda":
+            # From pinned memory the device copies by itself, while this process goes on.
+            return {name: value.pin_memory() for name, value in inputs.items()}
+        return inputs
+
+    def _choose_device(self) -> None:
+        # Otherwise pinning would open the first device in every process.
+        if self.device.type == "cuda":
+            torch.cuda.set_device(self.device)
+
+    def inputs_of(self, batches: Sequence[Rows]) -> Iterator[dict[str, Tensor]]:
+        """Tensors of each batch on the device; rows are read while the batch before is computed."""
+        with ThreadPoolExecutor(1, initializer=self._choose_device) as reader:
+            coming = None
+            for rows in (*batches, None):
+                ready = coming
+                coming = None if rows is None else reader.submit(self._host_inputs, rows)
+                if ready is not None:
+                    inputs = ready.result()
+                    yield {k: v.to(self.device, non_blocking=True) for k, v in inputs.items()}
 
     def autocast(self) -> torch.autocast:
         """bfloat16 where the settings ask for it."""
@@ -309,38 +359,64 @@ class _Trainer:
             self.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16"
         )
 
-    def _step(self, rows: Rows) -> float:
-        config, network_config = self.config, self.network.config
-        inputs = self.inputs_of(rows)
-        if config.dihedral and network_config.modality != "photometry":
-            inputs = turn_at_random(inputs, self.rng)
-        kept = draw_kept_bands(len(rows), config.band_dropout, config.bands, self.rng)
+    def _own(self, num_rows: int) -> slice:
+        """This rank's part of a batch; at least a row, for a network wants one to run."""
+        share = self.ranks.share(num_rows)
+        return share if share.stop > share.start else slice(0, 1)
+
+    def _augmented(self, inputs: dict[str, Tensor], num_rows: int) -> dict[str, Tensor]:
+        """Inputs of this rank's part of a batch; the draws are those of the whole batch."""
+        config, own = self.config, self._own(num_rows)
+        if config.dihedral and self.network.config.modality != "photometry":
+            inputs = turn(inputs, draw_symmetries(num_rows, self.rng)[own])
+        kept = draw_kept_bands(num_rows, config.band_dropout, config.bands, self.rng)[own]
         if not kept.all():
             inputs = drop_bands(inputs, torch.from_numpy(kept).to(self.device))
+        return inputs
+
+    def _loss(self, logits: Tensor, rows: Rows, weight: float) -> Tensor:
+        """Loss of the whole batch; `weight` is the share of the batch that `rows` are."""
+        config, network_config = self.config, self.network.config
         z = torch.from_numpy(self.train_set.z_true[rows]).to(self.device)
+        if isinstance(network_config, Wei2025Config) and network_config.head == "regression":
+            mean_square = mean_square_error(logits_to_place(logits), z, self.edges)
+            return root_loss(self.ranks.total(weight * mean_square))
+        row_weight = torch.from_numpy(self.row_weight[rows]).to(self.device)
+        mean = posterior_loss(
+            logits, z, self.edges, config.smoothing, config.crps_weight, row_weight
+        )
+        return self.ranks.total(weight * mean)
+
+    def _step(self, rows: Rows, inputs: dict[str, Tensor]) -> Tensor:
+        """One step on a batch of which `inputs` are this rank's; the loss of the whole batch."""
+        share = self.ranks.share(len(rows))
+        inputs = self._augmented(inputs, len(rows))
         with self.autocast():
             logits = self.network(inputs)
-        if isinstance(network_config, Wei2025Config) and network_config.head == "regression":
-            loss = root_mean_square_loss(logits_to_place(logits), z, self.edges)
-        else:
-            weight = torch.from_numpy(self.row_weight[rows]).to(self.device)
-            loss = posterior_loss(
-                logits, z, self.edges, config.smoothing, config.crps_weight, weight
-            )
+        loss = self._loss(
+            logits, rows[self._own(len(rows))], (share.stop - share.start) / len(rows)
+        )
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(self.network.parameters(), config.clip_norm)
+        self.ranks.sum_gradients(self.network.parameters())
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip_norm)
         self.optimizer.step()
         self.scheduler.step()
         self.mean.update(self.network)
-        return float(loss.detach()) * len(rows)
+        return loss.detach()
 
     def train_epoch(self) -> float:
         """Mean loss over the training rows, in a new order."""
         self.network.train()
         order = self.rng.permutation(self.split.train)
         size = self.config.batch_size
-        total = sum(self._step(order[i : i + size]) for i in range(0, len(order), size))
+        batches = [order[i : i + size] for i in range(0, len(order), size)]
+        inputs = self.inputs_of([rows[self._own(len(rows))] for rows in batches])
+        losses = [self._step(*batch) for batch in zip(batches, inputs, strict=True)]
+        # Read at the end: a device that is asked after every step waits for the next one.
+        means: list[float] = torch.stack(losses).tolist()
+        total = sum(mean * len(rows) for mean, rows in zip(means, batches, strict=True))
+        self.ranks.check_agreement(self.network.parameters())
         if not math.isfinite(total):
             raise FloatingPointError(
                 f"the loss is {total} at learning rate {self.config.learning_rate}: lower it"
@@ -352,24 +428,26 @@ class _Trainer:
         """(N, Z) logits without augmentation, float32, of the network as it is."""
         self.network.eval()
         allowed = torch.from_numpy(draw_kept_bands(1, 0.0, self.config.bands, self.rng))
-        blocks = [np.empty((0, self.grid.num_bins), np.float32)]
-        for start in range(0, len(rows), self.config.batch_size):
-            part = rows[start : start + self.config.batch_size]
-            inputs = drop_bands(self.inputs_of(part), allowed.expand(len(part), -1).to(self.device))
-            blocks.append(self.network(inputs).to(torch.float32).cpu().numpy())
-        return np.concatenate(blocks)
+        own, size = rows[self.ranks.share(len(rows))], self.config.batch_size
+        batches = [own[i : i + size] for i in range(0, len(own), size)]
+        blocks = [torch.empty((0, self.grid.num_bins))]
+        for part, inputs in zip(batches, self.inputs_of(batches), strict=True):
+            known = drop_bands(inputs, allowed.expand(len(part), -1).to(self.device))
+            blocks.append(self.network(known).to(torch.float32).cpu())
+        return np.asarray(self.ranks.gather(torch.cat(blocks), len(rows)).numpy())
 
     @torch.inference_mode()
     def embeddings_of(self, rows: Rows, band_dropout: float) -> npt.NDArray[np.float32]:
         """(N, D) embeddings by the network as it is, of rows that lose bands as in training."""
         self.network.eval()
         rng = np.random.default_rng(self.config.seed)
+        size = self.config.batch_size
+        batches = [rows[i : i + size] for i in range(0, len(rows), size)]
         blocks: list[npt.NDArray[np.float32]] = []
-        for start in range(0, len(rows), self.config.batch_size):
-            part = rows[start : start + self.config.batch_size]
+        for part, inputs in zip(batches, self.inputs_of(batches), strict=True):
             kept = draw_kept_bands(len(part), band_dropout, self.config.bands, rng)
-            inputs = drop_bands(self.inputs_of(part), torch.from_numpy(kept).to(self.device))
-            blocks.append(self.network.embed(inputs).to(torch.float32).cpu().numpy())
+            known = drop_bands(inputs, torch.from_numpy(kept).to(self.device))
+            blocks.append(self.network.embed(known).to(torch.float32).cpu().numpy())
         return np.concatenate(blocks)
 
 
@@ -377,9 +455,8 @@ def _copy(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: value.detach().clone() for name, value in state.items()}
 
 
-def _finished(trainer: _Trainer) -> bool:
+def _finished(logs: Sequence[EpochLog], config: TrainConfig) -> bool:
     """Whether all epochs are done, or too many passed without a better one."""
-    logs, config = trainer.logs, trainer.config
     if not logs:
         return False
     best_epoch = max(log.epoch for log in logs if log.best)
@@ -392,7 +469,7 @@ def _fit(trainer: _Trainer, progress: Progress | None, after_epoch: Callable[[],
     rows = trainer.split.validation
     z_true = trainer.train_set.z_true[rows]
     true_bin = trainer.grid.bin_of(z_true)
-    while not _finished(trainer):
+    while not _finished(trainer.logs, config):
         started = time.perf_counter()
         loss = trainer.train_epoch()
         elapsed_s = time.perf_counter() - started
@@ -493,9 +570,11 @@ def _row_digests(trainer: _Trainer) -> dict[str, dict[str, str]]:
 
 
 def _json_settings(config: TrainConfig) -> dict[str, Any]:
+    """The settings as JSON values; `devices` where it is not 1, so that older digests hold."""
     return {
         key: list(value) if isinstance(value, tuple) else value
         for key, value in asdict(config).items()
+        if (key, value) != ("devices", 1)
     }
 
 
@@ -514,18 +593,100 @@ def _start_from(network: RedshiftNetwork, pretrained: Sequence[Weights]) -> None
     load_subnetworks(network, parts.get("images"), parts.get("photometry"))  # type: ignore[arg-type]
 
 
-def _identity(trainer: _Trainer, pretrained: Sequence[Weights]) -> dict[str, str]:
-    """Tells one run from another; features and redshifts stand for the rows."""
-    train_set, split = trainer.train_set, trainer.split
-    settings = {**_json_settings(trainer.config), **config_to_dict(trainer.network.config)}
-    settings["pretrained"] = [weights.digest for weights in pretrained]
-    arrays = {
-        "features": train_set.arrays["features"],
-        "z_true": train_set.z_true,
-        "train": split.train,
-        "validation": split.validation,
-    }
-    return run_identity(settings, arrays)
+@dataclass(frozen=True, eq=False)
+class _Job:
+    """All that a training run is a function of, its rows aside."""
+
+    config: TrainConfig
+    network_config: NetworkConfig
+    grid: RedshiftGrid
+    split: Split
+    standardisation: Standardisation
+    pretrained: tuple[Weights, ...]
+
+    def identity(self, train_set: TrainingSet) -> dict[str, str]:
+        """Tells one run from another; features and redshifts stand for the rows."""
+        settings = {**_json_settings(self.config), **config_to_dict(self.network_config)}
+        settings["pretrained"] = [weights.digest for weights in self.pretrained]
+        arrays = {
+            "features": train_set.arrays["features"],
+            "z_true": train_set.z_true,
+            "train": self.split.train,
+            "validation": self.split.validation,
+        }
+        return run_identity(settings, arrays)
+
+    def trainer(self, train_set: TrainingSet, ranks: Ranks) -> _Trainer:
+        """The state before the first epoch: the same parameters on every rank."""
+        seed = self.config.seed
+        torch.manual_seed(seed)
+        network = build_network(self.network_config)
+        network.standardise_with(self.standardisation)
+        _start_from(network, self.pretrained)
+        if ranks.rank:
+            # Each rank drops other units of its rows.
+            (own,) = np.random.SeedSequence([seed, ranks.rank]).generate_state(1, np.uint64)
+            torch.manual_seed(int(own))
+        return _Trainer(train_set, self.split, self.config, network, self.grid, ranks)
+
+
+def _go_on(
+    trainer: _Trainer,
+    identity: Mapping[str, str],
+    checkpoint: Path | None,
+    progress: Progress | None,
+) -> None:
+    """Fit from the state in `checkpoint`, or from the start; rank 0 leaves it after every epoch."""
+    state = load_checkpoint(checkpoint, identity) if checkpoint is not None else None
+    if state is not None:
+        trainer.load_state_dict(state)
+
+    def after_epoch() -> None:
+        if checkpoint is not None:
+            current = trainer.state_dict()
+            if trainer.ranks.rank == 0:
+                save_checkpoint(checkpoint, identity, current)
+
+    _fit(trainer, progress, after_epoch)
+
+
+def _fit_rank(
+    ranks: Ranks,
+    report: Report,
+    job: _Job,
+    rows_folder: Path,
+    identity: Mapping[str, str],
+    checkpoint: Path,
+) -> None:
+    """What each of several processes does."""
+    trainer = job.trainer(map_rows(rows_folder), ranks)
+    with repeatable(ranks.device):
+        _go_on(trainer, identity, checkpoint, report if ranks.rank == 0 else None)
+
+
+def _fit_on_devices(
+    job: _Job,
+    train_set: TrainingSet,
+    identity: Mapping[str, str],
+    checkpoint: Path,
+    progress: Progress | None,
+) -> None:
+    """Run all epochs that are left on several devices; the end is in `checkpoint`."""
+    state = load_checkpoint(checkpoint, identity)
+    if state is not None and _finished([EpochLog(**log) for log in state["logs"]], job.config):
+        return
+    rows_folder = checkpoint.with_name(f"{checkpoint.name}.rows")
+    try:
+        write_rows(rows_folder, train_set)
+        run_ranks(
+            _fit_rank,
+            (job, rows_folder, identity, checkpoint),
+            job.config.devices,
+            job.config.device,
+            progress if progress is not None else lambda _log: None,
+        )
+    finally:
+        shutil.rmtree(rows_folder, ignore_errors=True)
 
 
 def train(
@@ -552,7 +713,7 @@ def train(
         rows are never looked at.
     checkpoint
         File that holds the state of the run after every epoch. If it is there the run goes on
-        from it; it is left there at the end.
+        from it; it is left there at the end. On several devices the rows lie beside it meanwhile.
     pretrained
         Weights of image-only and photometry-only `wei2025` networks, whose encoders a joint one
         starts from, as in the source.
@@ -565,6 +726,8 @@ def train(
         If the checkpoint is of another run, or damaged.
     FloatingPointError
         If the loss stops being finite.
+    RuntimeError
+        If one of several processes was killed.
     """
     config = config if config is not None else TrainConfig()
     network_config = network_config if network_config is not None else CompactConfig()
@@ -577,24 +740,31 @@ def train(
     grid = redshift_grid(config, network_config.num_bins)
     network_config = replace(network_config, num_bins=grid.num_bins)
     standardisation = fit_standardisation(train_set.arrays, split.train)
-    devices = [torch.device(config.device)] if config.device.startswith("cuda") else []
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(config.seed)
-        network = build_network(network_config)
-        network.standardise_with(standardisation)
-        _start_from(network, pretrained)
-        trainer = _Trainer(train_set, split, config, network, grid)
-        identity = _identity(trainer, pretrained) if checkpoint is not None else {}
-        state = load_checkpoint(checkpoint, identity) if checkpoint is not None else None
-        if state is not None:
-            trainer.load_state_dict(state)
+    job = _Job(config, network_config, grid, split, standardisation, tuple(pretrained))
+    device = as_device(config.device)
+    with (
+        torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
+        repeatable(device),
+        _state_file(checkpoint, config) as checkpoint,
+    ):
+        identity = job.identity(train_set) if checkpoint is not None else {}
+        if config.devices > 1:
+            assert checkpoint is not None
+            _fit_on_devices(job, train_set, identity, checkpoint, progress)
+        # After several devices one of them reads their last state, and has no epoch left to do.
+        trainer = job.trainer(train_set, Ranks(device=device))
+        _go_on(trainer, identity, checkpoint, progress)
+        return _calibrated_weights(trainer, standardisation)
 
-        def after_epoch() -> None:
-            if checkpoint is not None:
-                save_checkpoint(checkpoint, identity, trainer.state_dict())
 
-        _fit(trainer, progress, after_epoch)
-    return _calibrated_weights(trainer, standardisation)
+@contextmanager
+def _state_file(checkpoint: Path | None, config: TrainConfig) -> Iterator[Path | None]:
+    """The checkpoint; on several devices there is one for the time being if none is wanted."""
+    if checkpoint is not None or config.devices == 1:
+        yield checkpoint
+        return
+    with tempfile.TemporaryDirectory(prefix="photoz-train-") as folder:
+        yield Path(folder) / "state"
 
 
 def _calibrated_weights(trainer: _Trainer, standardisation: Standardisation) -> Weights:
