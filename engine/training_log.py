@@ -1,4 +1,4 @@
-"""The log of a training run as CSV, one line an epoch, complete after every epoch."""
+"""The log of a training run: as CSV, one line an epoch, complete after every epoch; as scalars."""
 
 from __future__ import annotations
 
@@ -11,6 +11,17 @@ from engine.atomic import write_atomic
 from model.train import EpochLog
 
 COLUMNS = tuple(field.name for field in fields(EpochLog))
+
+
+def scalars(log: EpochLog) -> dict[str, float]:
+    """What TensorBoard shows of an epoch, by tag; the part before the slash groups the plots."""
+    return {
+        "loss/train": log.train_loss,
+        "loss/validation_nll": log.validation_nll,
+        "validation/sigma_nmad": log.sigma_nmad,
+        "validation/outlier_fraction": log.outlier_fraction,
+        "speed/rows_per_s": log.rows_per_s,
+    }
 
 
 def write_epoch(path: Path, log: EpochLog) -> None:

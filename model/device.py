@@ -29,11 +29,13 @@ def check_devices(device: str, num_devices: int) -> None:
     found = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if not found:
         raise ValueError(
-            f"--device {device}: torch {torch.__version__} sees no CUDA device; use --device cpu, "
-            "or install a CUDA build of torch"
+            f"device {device}: torch {torch.__version__} sees no CUDA device; use device cpu, or "
+            "a machine with one and a CUDA build of torch"
         )
     if num_devices > found:
-        raise ValueError(f"--devices {num_devices}: this machine has {found} CUDA device(s)")
+        raise ValueError(
+            f"{num_devices} devices: torch sees {found} CUDA device(s) here; ask for no more"
+        )
 
 
 @contextmanager

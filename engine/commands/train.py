@@ -21,7 +21,9 @@ from engine.config import UserError, check_folder
 from engine.fit import TrainingRows, collect_training_rows
 from engine.known import dropped_text, read_known
 from engine.progress import Progress
-from engine.training_log import write_epoch
+from engine.training_log import scalars, write_epoch
+from model.device import check_devices, default_device
+from model.event_log import EventLog
 from model.network import CompactConfig, NetworkConfig, Wei2025Config
 from model.train import EpochLog, TrainConfig
 from model.train import train as fit_network
@@ -81,7 +83,27 @@ from partitions.tiling import select_bricks
 )
 @click.option("--epochs", type=click.IntRange(min=1), default=30, show_default=True)
 @click.option("--seed", type=int, default=0, show_default=True)
-@click.option("--bfloat16", is_flag=True, help="Train in bfloat16 where the CPU has AMX.")
+@click.option(
+    "--device",
+    type=click.Choice(["cpu", "cuda"]),
+    help="Where to train.  [default: cuda where torch sees a CUDA device, else cpu]",
+)
+@click.option(
+    "--devices",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Processes that share every batch: one a GPU, or on CPU as many as named.",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(["float32", "bfloat16"]),
+    help="Of the forward and backward passes; parameters stay float32.  [default: float32]",
+)
+@click.option("--bfloat16", is_flag=True, help="Short for --precision bfloat16.")
+@click.option(
+    "--tensorboard", is_flag=True, help="Write the losses into OUTPUT.training/tensorboard too."
+)
 @json_option
 def train(
     survey: Path | None,
@@ -96,7 +118,11 @@ def train(
     balance: float,
     epochs: int,
     seed: int,
+    device: str | None,
+    devices: int,
+    precision: str | None,
     bfloat16: bool,
+    tensorboard: bool,
     as_json: bool,
 ) -> None:
     """Fit a network on sources with known redshifts; stars are left out.
@@ -104,6 +130,7 @@ def train(
     Rows are split by sky into 80 % training, 10 % validation (choice of epoch, calibration) and
     10 % that nothing is fitted on. OUTPUT.training holds the log (log.csv) and the state after
     every epoch: a run that was killed goes on from there when the same command is repeated.
+    Several devices share every batch and learn what one does, up to rounding.
 
     \b
     Examples:
@@ -111,16 +138,12 @@ def train(
       engine train --arrays photoz-arrays --output my-weights
     """
     refuse_two_sources("train", survey, truth, arrays)
+    config = _train_config(seed, epochs, balance, device, devices, precision, bfloat16)
     check_folder("--output", output)
     progress_folder = output.with_name(f"{output.name}.training")
     check_folder("--output", progress_folder)
     state = progress_folder / "state"
-    config = TrainConfig(
-        seed=seed,
-        epochs=epochs,
-        balance=balance,
-        precision="bfloat16" if bfloat16 else "float32",
-    )
+    events = _event_log(progress_folder / "tensorboard") if tensorboard else None
     network_config = _network_config(network, modality, parts, head)
     start_from = [load_weights(folder) for folder in pretrained]
     size = StampSize(network_config.optical_px, network_config.wise_px)
@@ -130,6 +153,8 @@ def train(
 
     def on_epoch(log: EpochLog) -> None:
         write_epoch(progress_folder / "log.csv", log)
+        if events is not None:
+            events.write(log.epoch, scalars(log))
         if not as_json:
             click.echo(str(log), err=True)
 
@@ -144,6 +169,9 @@ def train(
         )
     except ValueError as error:  # Too few rows or patches of sky, or parts that do not fit.
         raise UserError(f"train on {collected.num_matched:,} rows: {error}") from None
+    finally:
+        if events is not None:
+            events.close()
     weights.save(output)
     state.unlink(missing_ok=True)
     validation = weights.provenance["validation"]
@@ -187,6 +215,40 @@ def _collect(
         f"{len(collected.quarantined)} bricks quarantined",
     )
     return collected
+
+
+def _train_config(
+    seed: int,
+    epochs: int,
+    balance: float,
+    device: str | None,
+    devices: int,
+    precision: str | None,
+    bfloat16: bool,
+) -> TrainConfig:
+    if bfloat16 and precision == "float32":
+        raise UserError("--bfloat16 and --precision float32 contradict each other: leave out one")
+    device = default_device() if device is None else device
+    chosen: Any = "bfloat16" if bfloat16 or precision == "bfloat16" else "float32"
+    try:
+        check_devices(device, devices)
+        return TrainConfig(
+            seed=seed,
+            epochs=epochs,
+            balance=balance,
+            precision=chosen,
+            device=device,
+            devices=devices,
+        )
+    except ValueError as error:
+        raise UserError(f"train: {error}") from None
+
+
+def _event_log(folder: Path) -> EventLog:
+    try:
+        return EventLog(folder)
+    except ImportError as error:
+        raise UserError(f"--tensorboard: {error}") from None
 
 
 def _network_config(

@@ -13,8 +13,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from astropy.coordinates import SkyCoord
 from astropy.table import Table
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from engine.fit import collect_training_rows
 from model.checkpoint import run_identity, save_checkpoint
@@ -147,3 +149,73 @@ def test_options_of_another_network_are_refused(
         "train", "--survey", mock_survey, "--output", tmp_path / "w", "--parts", "one", expect=2
     )
     assert "--parts is for --network wei2025, not for compact" in text
+
+
+# --- devices, precision, TensorBoard ----------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_two_devices_and_tensorboard(engine: Engine, mock_survey: Path, tmp_path: Path) -> None:
+    words = ["train", "--survey", mock_survey, "--output", tmp_path / "w", "--epochs", 2]
+    engine(*words, "--device", "cpu", "--devices", 2, "--precision", "bfloat16", "--tensorboard")
+    settings = load_weights(tmp_path / "w").provenance["train_config"]
+    assert (settings["device"], settings["devices"]) == ("cpu", 2)
+    assert settings["precision"] == "bfloat16"
+    folder = tmp_path / "w.training"
+    assert sorted(path.name for path in folder.iterdir()) == ["log.csv", "tensorboard"]
+    events = EventAccumulator(str(folder / "tensorboard")).Reload()
+    with (folder / "log.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 2
+    columns = {
+        "loss/train": "train_loss",
+        "loss/validation_nll": "validation_nll",
+        "validation/sigma_nmad": "sigma_nmad",
+        "validation/outlier_fraction": "outlier_fraction",
+        "speed/rows_per_s": "rows_per_s",
+    }
+    assert sorted(events.Tags()["scalars"]) == sorted(columns)
+    for tag, column in columns.items():
+        found = events.Scalars(tag)
+        assert [event.step for event in found] == [1, 2]
+        expected = [float(row[column]) for row in rows]
+        assert [event.value for event in found] == pytest.approx(expected, rel=1e-5)
+
+
+def test_tensorboard_that_is_not_installed(
+    engine: Engine, mock_survey: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    words = ["train", "--survey", mock_survey, "--output", tmp_path / "w", "--tensorboard"]
+    text = engine(*words, expect=2)
+    assert (
+        "engine: --tensorboard: tensorboard is not installed: pip install 'photoz-engine[" in text
+    )
+    assert len(text.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("num_cuda", "words", "message"),
+    [
+        (0, ["--device", "cuda"], "device cuda: torch {torch} sees no CUDA device; use device cpu"),
+        (2, ["--devices", 3], "3 devices: torch sees 2 CUDA device(s) here; ask for no more"),
+        (0, ["--devices", 257], "devices=257: expected 1 to batch_size=256"),
+        (0, ["--bfloat16", "--precision", "float32"], "contradict each other"),
+    ],
+)
+def test_devices_and_precision_that_cannot_be(
+    engine: Engine,
+    mock_survey: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    num_cuda: int,
+    words: list[object],
+    message: str,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: num_cuda > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: num_cuda)
+    output = tmp_path / "w"
+    text = engine("train", "--survey", mock_survey, "--output", output, *words, expect=2)
+    assert message.format(torch=torch.__version__) in text
+    assert len(text.splitlines()) == 1
+    assert not output.exists()
