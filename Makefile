@@ -4,11 +4,13 @@ VENV   ?= .venv
 # The torch that the tests ran with; TORCH=torch lets pip choose, for example a CUDA build.
 TORCH  ?= torch==2.13.0
 NSIDE  ?= 32
+# Where gpu-check keeps what is done; it can be stopped at any time, and repeating it goes on.
+GPU_SCRATCH ?= gpu-check
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: run test check format clean
+.PHONY: run test check format gpu-check clean
 
 run: $(VENV)/.installed
 	$(BIN)/engine run --healpix-nside $(NSIDE)
@@ -21,6 +23,9 @@ check: $(VENV)/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+gpu-check: $(VENV)/.installed-test
+	$(BIN)/python benchmarks/gpu.py --scratch $(GPU_SCRATCH)
 
 format: $(VENV)/.installed-test
 	$(BIN)/ruff format .
@@ -37,4 +42,4 @@ $(VENV)/.installed-test: $(VENV)/.installed
 	touch $@
 
 clean:
-	rm -rf $(VENV) photoz-run* mock-survey* build *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(GPU_SCRATCH) photoz-run* mock-survey* build *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -24,12 +24,17 @@ def scalars(log: EpochLog) -> dict[str, float]:
     }
 
 
+def read_epochs(path: Path) -> list[dict[str, str]]:
+    """The epochs of a log, each the values of COLUMNS by name."""
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
 def write_epoch(path: Path, log: EpochLog) -> None:
     """Put an epoch at its place in the log; what a resumed run repeats is replaced."""
     earlier: list[dict[str, str]] = []
     if log.epoch > 1 and path.exists():
-        with path.open(newline="") as file:
-            earlier = [row for row in csv.DictReader(file) if int(row["epoch"]) < log.epoch]
+        earlier = [row for row in read_epochs(path) if int(row["epoch"]) < log.epoch]
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()

@@ -233,6 +233,7 @@ def test_bad_settings_are_refused(tiny_weights: Weights) -> None:
         Predictor(tiny_weights, num_threads=-1)
 
 
+@pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 def test_cuda_agrees_with_cpu(
     tiny_weights: Weights, arrays: dict[str, np.ndarray], whole: Prediction
