@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -55,9 +56,15 @@ def repeatable(device: torch.device) -> Iterator[None]:
     torch.set_float32_matmul_precision("highest")
     torch.use_deterministic_algorithms(True, warn_only=True)
     try:
-        with torch.backends.cudnn.flags(
-            enabled=True, benchmark=False, deterministic=True, allow_tf32=False
+        with (
+            torch.backends.cudnn.flags(
+                enabled=True, benchmark=False, deterministic=True, allow_tf32=False
+            ),
+            warnings.catch_warnings(),
         ):
+            # True of one long sum only; those of the losses are along the rows of a matrix, each
+            # by one block in one order.
+            warnings.filterwarnings("ignore", message="cumsum_cuda_kernel")
             yield
     finally:
         torch.set_deterministic_debug_mode(strict)

@@ -15,11 +15,12 @@ from model.losses import root_loss
 def check_sums(ranks: Ranks, report: Report, num_rows: int) -> None:
     """Everything that ranks do together, against the same by hand."""
     rng = torch.Generator().manual_seed(0)
-    x, y = torch.randn(num_rows, 3, generator=rng), torch.randn(num_rows, generator=rng)
+    x = torch.randn(num_rows, 3, generator=rng).to(ranks.device)
+    y = torch.randn(num_rows, generator=rng).to(ranks.device)
 
     def network() -> tuple[torch.nn.Linear, torch.nn.Parameter]:
         torch.manual_seed(1)
-        return torch.nn.Linear(3, 1), torch.nn.Parameter(torch.ones(2))
+        return torch.nn.Linear(3, 1).to(ranks.device), torch.nn.Parameter(torch.ones(2))
 
     alone, _ = network()
     whole = root_loss((alone(x)[:, 0] - y).square().mean())
@@ -33,7 +34,7 @@ def check_sums(ranks: Ranks, report: Report, num_rows: int) -> None:
     torch.testing.assert_close(loss, whole)
     torch.testing.assert_close(own.weight.grad, alone.weight.grad)
     assert unused.grad is None
-    assert torch.equal(ranks.gather(x[share], num_rows), x)
+    assert torch.equal(ranks.gather(x[share], num_rows), x.cpu())
     ranks.check_agreement(own.parameters())
     report((ranks.rank, own.weight.grad.tolist()))
     with torch.no_grad():

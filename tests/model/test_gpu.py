@@ -6,6 +6,7 @@ Tolerances are those of posteriors: probabilities of bins, of which the largest 
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -130,7 +131,7 @@ def test_training_on_cuda_repeats_itself(config: NetworkConfig, rows: TrainingSe
 
 
 def test_nccl_sums_are_those_of_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(".")
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2]))
     reports: list[Any] = []
     count = torch.cuda.device_count()
     run_ranks(check_sums, (7,), count, "cuda", reports.append)
