@@ -56,17 +56,25 @@ def softmax(logits_NZ: npt.ArrayLike, temperature: float | FloatArray = 1.0) -> 
 
 
 def cross_entropy(
-    logits_NZ: npt.ArrayLike, true_bin_N: npt.NDArray[np.int64], temperature: float = 1.0
+    logits_NZ: npt.ArrayLike,
+    true_bin_N: npt.NDArray[np.int64],
+    temperature: float = 1.0,
+    weight_N: npt.ArrayLike | None = None,
 ) -> float:
-    """Mean of -ln probability of the true bin."""
+    """Mean of -ln probability of the true bin, rows weighted."""
     scaled = np.asarray(logits_NZ, np.float64) / temperature
     highest = scaled.max(axis=1)
     log_norm = highest + np.log(np.exp(scaled - highest[:, None]).sum(axis=1))
-    return float(np.mean(log_norm - scaled[np.arange(len(scaled)), true_bin_N]))
+    loss = log_norm - scaled[np.arange(len(scaled)), true_bin_N]
+    return float(np.average(loss, weights=None if weight_N is None else np.asarray(weight_N)))
 
 
-def fit_temperature(logits_NZ: npt.ArrayLike, true_bin_N: npt.NDArray[np.int64]) -> float:
-    """Temperature that minimises the cross-entropy of validation rows.
+def fit_temperature(
+    logits_NZ: npt.ArrayLike,
+    true_bin_N: npt.NDArray[np.int64],
+    weight_N: npt.ArrayLike | None = None,
+) -> float:
+    """Temperature that minimises the cross-entropy of validation rows, weighted.
 
     The cross-entropy is convex in 1 / T, so a golden-section search over ln T finds the minimum.
 
@@ -81,16 +89,16 @@ def fit_temperature(logits_NZ: npt.ArrayLike, true_bin_N: npt.NDArray[np.int64])
     low, high = np.log(TEMPERATURE_RANGE)
     golden = (np.sqrt(5) - 1) / 2
     a, b = high - golden * (high - low), low + golden * (high - low)
-    fa, fb = (cross_entropy(logits, true_bin_N, float(np.exp(x))) for x in (a, b))
+    fa, fb = (cross_entropy(logits, true_bin_N, float(np.exp(x)), weight_N) for x in (a, b))
     while high - low > 1e-4:
         if fa < fb:
             high, b, fb = b, a, fa
             a = high - golden * (high - low)
-            fa = cross_entropy(logits, true_bin_N, float(np.exp(a)))
+            fa = cross_entropy(logits, true_bin_N, float(np.exp(a)), weight_N)
         else:
             low, a, fa = a, b, fb
             b = low + golden * (high - low)
-            fb = cross_entropy(logits, true_bin_N, float(np.exp(b)))
+            fb = cross_entropy(logits, true_bin_N, float(np.exp(b)), weight_N)
     return float(np.exp(0.5 * (low + high)))
 
 
@@ -200,6 +208,7 @@ def fit_recalibration(
     true_bin_N: npt.NDArray[np.int64],
     temperature: float,
     magnitude_N: npt.ArrayLike,
+    weight_N: npt.ArrayLike | None = None,
 ) -> Recalibration:
     """The recalibration that makes validation rows most likely, held towards no change.
 
@@ -211,6 +220,8 @@ def fit_recalibration(
         That of all rows, fitted before.
     magnitude_N
         (N,) `reference_magnitude`; rows without one take part in the link only.
+    weight_N
+        (N,) how much a row counts, 1 on average: that of the mixture that the posteriors hold for.
 
     Raises
     ------
@@ -221,14 +232,15 @@ def fit_recalibration(
     magnitude = np.asarray(magnitude_N, np.float64)
     if not len(logits):
         raise ValueError("0 validation rows: the recalibration needs at least 1")
+    weight = np.ones(len(logits)) if weight_N is None else np.asarray(weight_N, np.float64)
     knots = _knots(magnitude)
-    has_magnitude = np.isfinite(magnitude)
+    seen = np.isfinite(magnitude)
     log_temperature = _fit_temperatures(
-        logits[has_magnitude], true_bin_N[has_magnitude], magnitude[has_magnitude], knots
+        logits[seen], true_bin_N[seen], magnitude[seen], weight[seen], knots
     )
     unlinked = Recalibration(knots, log_temperature, np.zeros(3))
     pdf = calibrated(logits, 1.0, unlinked, magnitude)
-    return Recalibration(knots, log_temperature, _fit_link(pdf, true_bin_N))
+    return Recalibration(knots, log_temperature, _fit_link(pdf, true_bin_N, weight))
 
 
 def _knots(magnitude: FloatArray) -> FloatArray:
@@ -241,7 +253,11 @@ def _knots(magnitude: FloatArray) -> FloatArray:
 
 
 def _fit_temperatures(
-    logits: FloatArray, true_bin: npt.NDArray[np.int64], magnitude: FloatArray, knots: FloatArray
+    logits: FloatArray,
+    true_bin: npt.NDArray[np.int64],
+    magnitude: FloatArray,
+    weight: FloatArray,
+    knots: FloatArray,
 ) -> FloatArray:
     """(K,) ln temperatures; the likelihood and its gradient in them."""
     rows = np.arange(len(logits))
@@ -252,15 +268,15 @@ def _fit_temperatures(
         pdf = softmax(logits, np.exp(share_NK @ parameters))
         scaled = logits / np.exp(share_NK @ parameters)[:, None]
         log_p = np.log(np.maximum(pdf[rows, true_bin], _LEAST_PROBABILITY))
-        slope = scaled[rows, true_bin] - (pdf * scaled).sum(axis=1)
+        slope = weight * (scaled[rows, true_bin] - (pdf * scaled).sum(axis=1))
         penalty = _RIDGE * float(parameters @ parameters)
-        return penalty - float(log_p.sum()), share_NK.T @ slope + 2 * _RIDGE * parameters
+        return penalty - float(weight @ log_p), share_NK.T @ slope + 2 * _RIDGE * parameters
 
     found = minimize(loss, np.zeros(len(knots)), jac=True, method="L-BFGS-B")
     return np.asarray(found.x, np.float64)
 
 
-def _fit_link(pdf: FloatArray, true_bin: npt.NDArray[np.int64]) -> FloatArray:
+def _fit_link(pdf: FloatArray, true_bin: npt.NDArray[np.int64], weight: FloatArray) -> FloatArray:
     """(3,) link by maximum likelihood of the true bins."""
     rows, edges = np.arange(len(pdf)), np.stack([true_bin, true_bin + 1])
     below = np.pad(np.cumsum(pdf, axis=1), ((0, 0), (1, 0)))[rows, edges]
@@ -269,6 +285,6 @@ def _fit_link(pdf: FloatArray, true_bin: npt.NDArray[np.int64]) -> FloatArray:
     def loss(link: FloatArray) -> float:
         low, high = _linked(below, above, link)
         probability = np.maximum(_between(low, high), _LEAST_PROBABILITY)
-        return _RIDGE * float(link @ link) - float(np.log(probability).sum())
+        return _RIDGE * float(link @ link) - float(weight @ np.log(probability))
 
     return np.asarray(minimize(loss, np.zeros(3), method="L-BFGS-B").x, np.float64)

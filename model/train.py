@@ -773,9 +773,11 @@ def _calibrated_weights(trainer: _Trainer, standardisation: Standardisation) -> 
     z_true = trainer.train_set.z_true[rows]
     logits = trainer.logits_of(rows)
     true_bin = grid.bin_of(z_true)
-    temperature = fit_temperature(logits, true_bin)
+    # Posteriors hold for the mixture that they were trained for, see TrainConfig.balance.
+    weight = trainer.row_weight[rows]
+    temperature = fit_temperature(logits, true_bin, weight)
     magnitude = reference_magnitude(trainer.train_set.arrays, rows)
-    recalibration = fit_recalibration(logits, true_bin, temperature, magnitude)
+    recalibration = fit_recalibration(logits, true_bin, temperature, magnitude, weight)
     pdf = calibrated(logits, temperature, recalibration, magnitude)
     validation = evaluate_posteriors(pdf, grid, z_true)
     return Weights(
