@@ -19,6 +19,7 @@ from engine.commands.evaluate import evaluate_command, importance_command
 from engine.commands.mock import mock
 from engine.commands.options import EXIT_QUARANTINED, EXIT_USER_ERROR
 from engine.commands.plan import plan
+from engine.commands.query import query_command
 from engine.commands.run import run
 from engine.commands.targets import targets
 from engine.commands.train import train
@@ -56,7 +57,7 @@ def cli() -> None:
 
 
 for _command in (
-    *(run, plan, build, status, finish, verify, targets, mock, truth, train),
+    *(run, plan, build, status, finish, verify, query_command, targets, mock, truth, train),
     *(table, evaluate_command, importance_command),
 ):
     cli.add_command(_command)

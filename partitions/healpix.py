@@ -63,3 +63,22 @@ def spatial_index_to_pixel(
 ) -> npt.NDArray[np.int64]:
     """Pixel at `order` that contains each order-29 pixel: (N,) int64 -> (N,) int64."""
     return spatial_index >> 2 * (SPATIAL_INDEX_ORDER - order)
+
+
+def pixel_centres(
+    numbers: npt.NDArray[np.int64], order: int
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """RA and Dec of the centres of NESTED pixels: (N,) int64 -> two (N,) degrees, ICRS."""
+    ra_deg, dec_deg = healpy.pix2ang(1 << order, numbers, nest=True, lonlat=True)
+    return np.asarray(ra_deg, dtype=np.float64), np.asarray(dec_deg, dtype=np.float64)
+
+
+def max_pixel_radius_rad(order: int) -> float:
+    """Largest distance of any point of any pixel of an order from the pixel's centre."""
+    return float(healpy.max_pixrad(1 << order))
+
+
+def pixels_to_spatial_ranges(numbers: npt.NDArray[np.int64], order: int) -> npt.NDArray[np.int64]:
+    """First and last `_healpix_29` inside NESTED pixels: (N,) int64 -> (N, 2) int64, inclusive."""
+    shift = 2 * (SPATIAL_INDEX_ORDER - order)
+    return np.stack([numbers << shift, ((numbers + 1) << shift) - 1], axis=-1)

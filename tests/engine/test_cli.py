@@ -9,7 +9,7 @@ import pytest
 from engine.cli import cli
 
 COMMANDS = (
-    *("run", "plan", "build", "status", "finish", "verify", "targets", "mock"),
+    *("run", "plan", "build", "status", "finish", "verify", "query", "targets", "mock"),
     *("truth", "train", "table", "evaluate", "importance"),
 )
 
