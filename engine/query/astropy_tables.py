@@ -19,7 +19,7 @@ _VOTABLE_UNITS = ("deg", "mag")
 
 
 def write_fits(path: Path, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> None:
-    """A binary table; missing numbers are NaN or TNULL (the least integer), missing text is empty."""
+    """A binary table; missing numbers are NaN or TNULL, the least integer; missing text is ""."""
     kinds = plain_kinds(schema, ".fits")
     table = pa.Table.from_batches(batches, schema=schema)
     columns = []
@@ -74,4 +74,7 @@ def _numpy(kind: Kind, values: pa.ChunkedArray) -> tuple[Any, Any]:
         return np.array(plain.fill_null("").to_pylist(), dtype=np.str_), mask
     if pa.types.is_floating(kind.type):
         return plain.to_numpy(zero_copy_only=False), np.zeros(len(plain), dtype=bool)
-    return plain.fill_null(0).to_numpy(zero_copy_only=False), mask
+    if pa.types.is_boolean(kind.type) and mask.any():
+        plain = plain.cast(pa.int16())  # No format has a truth value that is missing.
+    zero = pa.scalar(0).cast(plain.type)
+    return plain.fill_null(zero).to_numpy(zero_copy_only=False), mask

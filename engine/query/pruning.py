@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -20,7 +21,10 @@ from engine.catalogue.schema import SPATIAL_INDEX_COLUMN
 from engine.query.coverage import IntArray, overlaps
 from engine.query.leaf_files import LeafFile, read_footer
 from engine.query.selection import Selection
-from partitions.healpix import SPATIAL_INDEX_ORDER
+from partitions.healpix import pixels_to_spatial_ranges
+
+# DuckDB takes milliseconds to prepare one, and reads a row group in as much.
+_MAX_RUNS = 8
 
 
 @dataclass
@@ -57,6 +61,19 @@ class ReadPlan:
         return sum(self.column_bytes[name] for name in columns)
 
 
+@dataclass
+class _Group:
+    """One row group of a leaf that DuckDB will be told of."""
+
+    path: Path
+    first: int
+    last: int
+    num_rows: int
+    chunk_bytes: IntArray
+    """(C,) bytes on disk of its column chunks."""
+    is_kept: bool
+
+
 def plan_reading(
     catalogue: Path, leaves: list[LeafFile], schema: pa.Schema, selections: Sequence[Selection]
 ) -> ReadPlan:
@@ -69,67 +86,93 @@ def plan_reading(
     """
     wanted = [(selection.column, selection.ranges()) for selection in selections]
     plan = ReadPlan(len(leaves))
-    is_adjacent = False
+    groups: list[_Group] = []
+    chunk_names: list[str] = []
     for leaf in leaves:
-        shift = 2 * (SPATIAL_INDEX_ORDER - leaf.pixel.order)
-        first, last = leaf.pixel.number << shift, ((leaf.pixel.number + 1) << shift) - 1
+        first, last = pixels_to_spatial_ranges(np.array(leaf.pixel.number), leaf.pixel.order)
         if not all(
-            overlaps(ranges, first, last)
+            overlaps(ranges, int(first), int(last))
             for column, ranges in wanted
             if column == SPATIAL_INDEX_COLUMN
         ):
-            continue  # DuckDB is not told of this leaf, so it does not end a run.
+            continue
         footer = read_footer(catalogue, leaf, schema)
         plan.footer_bytes += footer.serialized_size
-        kept = [_may_match(footer.row_group(n), wanted) for n in range(footer.num_row_groups)]
-        if not any(kept):
-            continue
-        plan.leaves[leaf.path] = (sum(kept), len(kept))
-        for number, is_kept in enumerate(kept):
-            if is_kept:
-                _take(plan, leaf, footer.row_group(number), (first, last), is_adjacent)
-            is_adjacent = is_kept
-    for run in plan.runs:
-        run.is_cut = any(kept < total for kept, total in (plan.leaves[p] for p in run.paths))
+        found = [_read_group(leaf, footer.row_group(n), wanted, (int(first), int(last)))
+                 for n in range(footer.num_row_groups)]  # fmt: skip
+        if any(group.is_kept for group in found):
+            groups += found
+            chunk_names = [footer.schema.column(n).path for n in range(footer.num_columns)]
+    _fill_gaps(groups)
+    _add_groups(plan, groups, chunk_names)
     return plan
 
 
-def _may_match(group: pq.RowGroupMetaData, wanted: list[tuple[str, IntArray]]) -> bool:
-    for column, ranges in wanted:
-        limits = _limits(group, column)
-        if limits is not None and not overlaps(ranges, *limits):
-            return False
-    return True
+def _read_group(
+    leaf: LeafFile,
+    group: pq.RowGroupMetaData,
+    wanted: list[tuple[str, IntArray]],
+    leaf_range: tuple[int, int],
+) -> _Group:
+    chunks = [group.column(number) for number in range(group.num_columns)]
+    by_name = {chunk.path_in_schema: chunk for chunk in chunks}
+    is_kept = all(
+        (known := _limits(by_name[column])) is None or overlaps(ranges, *known)
+        for column, ranges in wanted
+    )
+    sizes = np.array([chunk.total_compressed_size for chunk in chunks], dtype=np.int64)
+    first, last = _limits(by_name[SPATIAL_INDEX_COLUMN]) or leaf_range
+    return _Group(leaf.path, first, last, group.num_rows, sizes, is_kept)
 
 
-def _limits(group: pq.RowGroupMetaData, column: str) -> tuple[int, int] | None:
+def _limits(chunk: pq.ColumnChunkMetaData) -> tuple[int, int] | None:
     """Smallest and largest value of an integer column, None where the file does not say."""
-    index = next(n for n in range(group.num_columns) if group.column(n).path_in_schema == column)
-    statistics = group.column(index).statistics
+    statistics = chunk.statistics
     if statistics is None or not statistics.has_min_max:
         return None
     return int(statistics.min), int(statistics.max)
 
 
-def _take(
-    plan: ReadPlan,
-    leaf: LeafFile,
-    group: pq.RowGroupMetaData,
-    leaf_range: tuple[int, int],
-    is_adjacent: bool,
-) -> None:
-    plan.num_row_groups += 1
-    plan.num_rows += group.num_rows
-    for number in range(group.num_columns):
-        chunk = group.column(number)
-        name = chunk.path_in_schema.split(".")[0]
-        plan.column_bytes[name] += chunk.total_compressed_size
-    first, last = _limits(group, SPATIAL_INDEX_COLUMN) or leaf_range
-    # Sources closer than 0.4 mas may share a value across the edge of a run: one run, no row twice.
-    if plan.runs and (is_adjacent or first <= plan.runs[-1].last):
-        run = plan.runs[-1]
-        run.last = max(run.last, last)
-        if run.paths[-1] != leaf.path:
-            run.paths.append(leaf.path)
-    else:
-        plan.runs.append(Run([leaf.path], first, last))
+def _fill_gaps(groups: list[_Group]) -> None:
+    """Keep the smallest gaps too until the runs are few, and those that hold no value of their own.
+
+    Two runs that share a `_healpix_29` (sources closer than 0.4 mas) would give a row twice.
+    """
+    gaps: list[tuple[int, int]] = []
+    start = None
+    for number, group in enumerate(groups):
+        if not group.is_kept:
+            continue
+        if start is not None and number > start + 1:
+            gaps.append((start + 1, number))
+        start = number
+    gaps.sort(key=lambda gap: sum(group.num_rows for group in groups[gap[0] : gap[1]]))
+    num_filled = max(0, len(gaps) + 1 - _MAX_RUNS)
+    for number, (begin, end) in enumerate(gaps):
+        if number < num_filled or groups[begin - 1].last >= groups[end].first:
+            for group in groups[begin:end]:
+                group.is_kept = True
+
+
+def _add_groups(plan: ReadPlan, groups: list[_Group], chunk_names: list[str]) -> None:
+    """Counts and runs of the groups that are kept."""
+    is_adjacent = False
+    total_bytes = np.zeros(len(chunk_names), dtype=np.int64)
+    for group in groups:
+        kept, total = plan.leaves.get(group.path, (0, 0))
+        plan.leaves[group.path] = (kept + group.is_kept, total + 1)
+        if group.is_kept:
+            plan.num_row_groups += 1
+            plan.num_rows += group.num_rows
+            total_bytes += group.chunk_bytes
+            if not is_adjacent:
+                plan.runs.append(Run([], group.first, group.last))
+            run = plan.runs[-1]
+            run.last = max(run.last, group.last)
+            if group.path not in run.paths[-1:]:
+                run.paths.append(group.path)
+        is_adjacent = group.is_kept
+    for name, size in zip(chunk_names, total_bytes.tolist(), strict=True):
+        plan.column_bytes[name.split(".")[0]] += size
+    for run in plan.runs:
+        run.is_cut = any(kept < total for kept, total in (plan.leaves[p] for p in run.paths))
