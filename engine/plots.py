@@ -56,7 +56,7 @@ def has_matplotlib() -> bool:
     return find_spec("matplotlib") is not None
 
 
-def _draw(path: Path, size_inch: tuple[float, float], draw: Callable[[Any], None]) -> None:
+def draw_figure(path: Path, size_inch: tuple[float, float], draw: Callable[[Any], None]) -> None:
     """One figure in the common style, written by rename."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
@@ -67,7 +67,7 @@ def _draw(path: Path, size_inch: tuple[float, float], draw: Callable[[Any], None
         produce_atomic(path, lambda wip: figure.savefig(wip, format="png", dpi=_DPI))
 
 
-def _redshift_axis(axis: Any, largest: float) -> None:
+def redshift_axis(axis: Any, largest: float) -> None:
     """Equal steps in ln(1 + z), so that lines of equal dz are parallel."""
     axis.set_ticks([tick for tick in _REDSHIFT_TICKS if tick <= largest])
     axis.set_major_formatter(lambda value, _position: f"{value:g}")
@@ -115,13 +115,13 @@ def draw_z_phot(path: Path, z_spec: FloatArray, z_phot: FloatArray, caption: str
             bound = line + sign * metrics.OUTLIER_THRESHOLDS[0] * (1 + line)
             panel.plot(line, bound, "--", color=ORANGE, lw=1.3, label=label)
         for axis in (panel.xaxis, panel.yaxis):
-            _redshift_axis(axis, largest)
+            redshift_axis(axis, largest)
         panel.set(xlim=(0, largest), ylim=(0, largest), xlabel=_Z_SPEC, ylabel=_Z_PHOT)
         panel.set_aspect("equal")
         panel.set_title(caption, loc="left")
         panel.legend(loc="upper left")
 
-    _draw(path, (6.4, 5.8), draw)
+    draw_figure(path, (6.4, 5.8), draw)
 
 
 _DZ_LIMIT = 0.5
@@ -153,7 +153,7 @@ def draw_dz(path: Path, dz: FloatArray) -> None:
         panel.set_title(f"{num_beyond:,} sources lie beyond $\\pm${_DZ_LIMIT:g}", loc="left")
         panel.legend(loc="upper left", ncols=1)
 
-    _draw(path, (6.4, 4.4), draw)
+    draw_figure(path, (6.4, 4.4), draw)
 
 
 # --- metrics in bins -----------------------------------------------------------------------------
@@ -208,7 +208,7 @@ def draw_trends(path: Path, by_z: Trend, by_r: Trend) -> None:
         grid[-1, 0].set_xlabel(f"{_Z_SPEC}, median of the bin")
         grid[-1, 1].set_xlabel(f"{_R_MAG}, median of the bin")
 
-    _draw(path, (9.0, 9.0), draw)
+    draw_figure(path, (9.0, 9.0), draw)
 
 
 # --- calibration ---------------------------------------------------------------------------------
@@ -245,7 +245,7 @@ def draw_pit(path: Path, pit: FloatArray) -> None:
         )
         panel.legend(loc="upper center", ncols=2)
 
-    _draw(path, (6.4, 4.2), draw)
+    draw_figure(path, (6.4, 4.2), draw)
 
 
 def draw_coverage(path: Path, pit: FloatArray) -> None:
@@ -280,7 +280,7 @@ def draw_coverage(path: Path, pit: FloatArray) -> None:
         upper.legend(loc="lower right")
         lower.set(ylim=(-largest, largest), ylabel="difference", xlabel="nominal coverage")
 
-    _draw(path, (5.6, 6.2), draw)
+    draw_figure(path, (5.6, 6.2), draw)
 
 
 # --- examples ------------------------------------------------------------------------------------
@@ -323,7 +323,7 @@ def draw_examples(path: Path, columns: Mapping[str, Sequence[Example]], edges: F
         handles, labels = halves[0].axes[1].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=3)
 
-    _draw(path, (5.2 * len(columns), 1.75 * num_rows + 1.0), draw)
+    draw_figure(path, (5.2 * len(columns), 1.75 * num_rows + 1.0), draw)
 
 
 def _range_end(example: Example, edges: FloatArray) -> float:
@@ -339,7 +339,7 @@ def _draw_posterior(panel: Any, example: Example, edges: FloatArray, largest: fl
     panel.axvline(example.z_phot, ls="--", color=BLUE, lw=1.4, label="its median, $z_{phot}$")
     panel.axvline(example.z_spec, color=ORANGE, lw=1.4, label="$z_{spec}$")
     panel.set_xscale("function", functions=(np.log1p, np.expm1))
-    _redshift_axis(panel.xaxis, largest)
+    redshift_axis(panel.xaxis, largest)
     panel.set(xlim=(0, largest), yticks=[])
     panel.set_ylim(bottom=0)
     panel.spines["left"].set_visible(False)

@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 from engine.atomic import produce_atomic, to_json, write_atomic
 from engine.catalogue.coverage import COVERAGE_FILE, coverage_to_json, sum_coverage
 from engine.catalogue.leaves import (
+    MANIFEST,
     file_sha256,
     fragment_name,
     leaf_path,
@@ -35,9 +36,6 @@ from engine.config import UserError
 from engine.journal import Journal, Receipt
 from engine.plan import RunPlan
 from partitions.healpix import SPATIAL_INDEX_ORDER, Pixel
-
-MANIFEST = Path("_engine") / "leaves.json"
-"""Rows, bytes and sha256 of every leaf, inside the catalogue."""
 
 _DEFAULT_COLUMNS = "TARGETID RA DEC TYPE Z_PHOT_MEDIAN Z_PHOT_STD Z_PHOT_L68 Z_PHOT_U68 Z_PHOT_FLAG"
 _PROPERTIES_FILES = ("properties", "hats.properties")

@@ -21,6 +21,9 @@ from engine.atomic import flush_to_disk
 from engine.catalogue.schema import SORT_COLUMNS, SPATIAL_INDEX_COLUMN
 from partitions.healpix import Pixel, spatial_index_to_pixel
 
+MANIFEST = Path("_engine") / "leaves.json"
+"""Rows, bytes and sha256 of every leaf, inside the catalogue."""
+
 _ROW_GROUP_ROWS = 100_000
 _COMPRESSION_LEVEL = 3
 

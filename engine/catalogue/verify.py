@@ -19,8 +19,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from engine.catalogue.finish import MANIFEST
-from engine.catalogue.leaves import file_sha256, leaf_path, read_parquet, table_columns
+from engine.catalogue.leaves import MANIFEST, file_sha256, leaf_path, read_parquet, table_columns
 from engine.catalogue.read import read_leaf_pixels, read_properties
 from engine.catalogue.schema import (
     FLAG_COLUMN,

@@ -9,11 +9,13 @@ from typing import Any
 import click
 
 from engine.commands.options import json_option
+from engine.config import UserError
 from engine.query import Selection, query
 from engine.query.arguments import parse_box, parse_cone, parse_ids, parse_pixels, parse_polygon
 from engine.query.display import json_rows, plan_lines, table_lines
 from engine.query.io_counter import bytes_read
 from engine.query.output import check_output, write_answer
+from engine.query.pictures import KINDS, check_picture, draw_picture
 from engine.query.search import default_columns
 
 _SHOWN_ROWS = 20
@@ -35,6 +37,12 @@ _path = click.Path(path_type=Path)
 @click.option(
     "--output", type=_path, help=".csv, .parquet, .fits or .vot; FITS and VOTable in memory."
 )
+@click.option(
+    "--plot",
+    type=(click.Choice(list(KINDS)), _path),
+    metavar="KIND FILE.png",
+    help=f"Draw the rows: {', '.join(KINDS)}.",
+)
 @click.option("--explain", is_flag=True, help="Say what is read, and what was.")
 @json_option
 def query_command(
@@ -49,6 +57,7 @@ def query_command(
     sql: str | None,
     limit: int | None,
     output: Path | None,
+    plot: tuple[str, Path] | None,
     explain: bool,
     as_json: bool,
 ) -> None:
@@ -68,6 +77,15 @@ def query_command(
     selections: list[Selection] = [parse(text) for text, parse in parsers if text is not None]
     if output is not None:
         check_output(output)
+    if plot is not None:
+        if sql is not None or limit is not None:
+            raise UserError("--plot: draws all selected rows; leave out --sql and --limit")
+        check_picture(plot[1])
+        num_drawn = draw_picture(*plot, catalogue, selections, where)
+        if not as_json:
+            click.echo(f"{plot[1]}: {plot[0]} of {num_drawn:,} rows")
+        if output is None and not explain and not as_json:
+            return
     wanted = None if columns is None else columns.split(",")
     if wanted is None and sql is None and output is None:
         wanted = default_columns(catalogue)

@@ -12,8 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from engine.catalogue.finish import MANIFEST
-from engine.catalogue.leaves import leaf_path
+from engine.catalogue.leaves import MANIFEST, leaf_path
 from engine.catalogue.read import read_leaf_pixels, read_properties
 from engine.config import UserError
 from partitions.healpix import Pixel

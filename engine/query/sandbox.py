@@ -18,6 +18,7 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from engine.config import UserError
 from engine.query.leaf_files import damaged
@@ -35,6 +36,15 @@ _LOCKS = (
     "python_enable_replacements = false",
     "enable_external_access = false",
     "lock_configuration = true",
+)
+
+# What is wrong with a statement, not with a file.
+_QUESTION_ERRORS = (
+    duckdb.BinderException,
+    duckdb.CatalogException,
+    duckdb.ConversionException,
+    duckdb.OutOfMemoryException,
+    duckdb.ParserException,
 )
 
 # Great-circle distance for statements; exact for small distances.
@@ -63,6 +73,7 @@ class Sandbox:
         # Without runs the catalogue's schema file: a Parquet file of no rows.
         empty = (catalogue / "dataset" / "_common_metadata").resolve()
         paths = list(dict.fromkeys(path.resolve() for run in runs for path in run.paths))
+        self._paths = paths
         for statement in (
             f"SET temp_directory = {_text(self._spill.name)}",
             f"SET allowed_paths = {_list([*paths, empty])}",
@@ -83,8 +94,12 @@ class Sandbox:
         self._connection.close()
         self._spill.cleanup()
 
-    def check_select(self, statement: str) -> set[str]:
-        """Refuse all but one SELECT that only reads; returns the columns it may read.
+    def check_select(self, statement: str) -> tuple[str, set[str]]:
+        """Refuse all but one SELECT that only reads.
+
+        Returns
+        -------
+        The statement without its semicolon, and the columns that it may read.
 
         Raises
         ------
@@ -101,7 +116,8 @@ class Sandbox:
                 f"query: expected one SELECT statement, found {', '.join(kinds) or 'none'}; "
                 f"for example SELECT count(*) FROM {VIEW}"
             )
-        tree = json.loads(self._one("SELECT json_serialize_sql($1)", [statements[0].query]))
+        text = _without_end(statements[0].query)
+        tree = json.loads(self._one("SELECT json_serialize_sql($1)", [text]))
         if tree["error"]:
             raise UserError(f"query: {tree['error_message']}; give one SELECT statement")
         names = {name.lower(): name for name in self._schema.names}
@@ -124,7 +140,7 @@ class Sandbox:
             if node.get("class") == "COLUMN_REF":
                 columns |= {names[word] for part in node["column_names"]
                             if (word := part.lower()) in names}  # fmt: skip
-        return columns
+        return text, columns
 
     def check_condition(self, condition: str) -> None:
         """Refuse what is not one expression.
@@ -198,10 +214,13 @@ class Sandbox:
         named = re.search(r'column(?: named)? "([^"]+)"', text)
         if isinstance(error, duckdb.BinderException) and named is not None:
             return unknown_column(named[1], self._schema.names)
-        if isinstance(error, duckdb.IOException | duckdb.InvalidInputException | OSError) and (
-            ".parquet" in text or not isinstance(error, duckdb.Error)
-        ):
-            return damaged(self._catalogue, _first_line(error))
+        if not isinstance(error, _QUESTION_ERRORS):
+            # DuckDB does not always say which file it could not read.
+            for path in self._paths:
+                if not _is_readable(path):
+                    return damaged(
+                        self._catalogue, f"{path}: leaf cannot be read ({_first_line(error)})"
+                    )
         return UserError(f"query: {_first_line(error)}")
 
 
@@ -223,6 +242,25 @@ def _term(schema: pa.Schema, paths: list[Path], run: Run | None, conditions: lis
         f"SELECT {columns} FROM read_parquet({files}, hive_partitioning = false)"
         f"{' WHERE ' if where else ''}{' AND '.join(where)}"
     )
+
+
+def _without_end(statement: str) -> str:
+    """A statement without the semicolon and comments after it, so that it fits into another."""
+    for offset, kind in reversed(duckdb.tokenize(statement)):
+        if kind != duckdb.token_type.comment and statement[offset] != ";":
+            break
+        statement = statement[:offset]
+    return statement.strip()
+
+
+def _is_readable(path: Path) -> bool:
+    try:
+        leaf = pq.ParquetFile(path)
+        for number in range(leaf.num_row_groups):
+            leaf.read_row_group(number)
+    except (OSError, pa.ArrowException):
+        return False
+    return True
 
 
 def _walk(node: Any) -> Iterator[dict[str, Any]]:

@@ -156,10 +156,10 @@ def query(
         if where is not None:
             sandbox.check_condition(where)
         statement = sql if sql is not None else _statement(chosen or schema.names, where)
-        read_columns = sandbox.check_select(statement)
-        statement = statement.strip().rstrip(";")
+        statement, read_columns = sandbox.check_select(statement)
         for condition in conditions:
-            read_columns |= sandbox.check_select(f"SELECT 1 FROM {VIEW} WHERE {condition}")
+            _, columns_too = sandbox.check_select(f"SELECT 1 FROM {VIEW} WHERE {condition}")
+            read_columns |= columns_too
         if any(run.is_cut for run in plan.runs):
             read_columns.add(SPATIAL_INDEX_COLUMN)
         own = _own_types(sandbox.columns(statement), schema, may_be_null=sql is not None)
