@@ -90,7 +90,7 @@ def finish_catalogue(
     _remove_other_leaves(catalogue, set(leaves))
     coverage = to_json(coverage_to_json(sum_coverage(receipts.values())))
     write_atomic(catalogue / COVERAGE_FILE, coverage, journal.wip_folder)
-    _write_metadata(journal, plan, schema, manifest, is_partial=bool(remaining))
+    write_metadata(journal, plan, schema, manifest, is_partial=bool(remaining))
     return catalogue
 
 
@@ -151,13 +151,14 @@ def _remove_other_leaves(catalogue: Path, leaves: set[Pixel]) -> None:
             path.unlink()
 
 
-def _write_metadata(
+def write_metadata(
     journal: Journal,
     plan: RunPlan,
     schema: pa.Schema,
     manifest: dict[str, dict[str, Any]],
     is_partial: bool,
 ) -> None:
+    """All that is beside the leaves: schema, list of leaves, manifest, and last the properties."""
     catalogue, wip_folder = journal.catalogue_folder, journal.wip_folder
     produce_atomic(
         catalogue / "dataset" / "_common_metadata",
