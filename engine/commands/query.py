@@ -110,9 +110,9 @@ def query_command(
         report["num_ids_missing"] = answer.count_missing_ids() if ids is not None else 0
         after = bytes_read()
         report["read_bytes"] = None if before is None or after is None else after - before
-        report["planned_bytes"] = answer.planned_bytes
+        report["planned_bytes"] = answer.planned_bytes if as_json else None
         report["num_row_groups"] = answer.plan.num_row_groups
-        report["leaves"] = [str(path.relative_to(catalogue)) for path in answer.plan.leaves]
+        report["leaves"] = [str(path.relative_to(catalogue)) for path in answer.plan.kept]
     if as_json:
         click.echo(json.dumps(report))
     else:

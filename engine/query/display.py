@@ -29,20 +29,20 @@ def table_lines(table: pa.Table) -> list[str]:
 def plan_lines(catalogue: Path, answer: Answer) -> list[str]:
     """What will be read: leaves, row groups, bytes."""
     plan = answer.plan
-    of_leaves = sum(total for _, total in plan.leaves.values())
     lines = [
-        f"leaves      {len(plan.leaves):,} of {plan.num_leaves:,}",
-        f"row groups  {plan.num_row_groups:,} of {of_leaves:,} in these leaves, "
+        f"leaves      {len(plan.kept):,} of {plan.num_leaves:,}",
+        f"row groups  {plan.num_row_groups:,} of {sum(plan.totals.values()):,} in these leaves, "
         f"{plan.num_rows:,} rows",
         f"columns     {', '.join(sorted(answer.read_columns)) or 'none'}",
         f"bytes       {answer.planned_bytes:,} of these columns at most, "
         f"after {plan.footer_bytes:,} of footers",
     ]
-    shown = list(plan.leaves.items())[:_MAX_LEAVES]
-    for path, (kept, total) in shown:
-        lines.append(f"  {path.relative_to(catalogue)}  row groups {kept} of {total}")
-    if len(plan.leaves) > len(shown):
-        lines.append(f"  ... and {len(plan.leaves) - len(shown):,} more")
+    shown = list(plan.kept.items())[:_MAX_LEAVES]
+    for path, numbers in shown:
+        name = path.relative_to(catalogue)
+        lines.append(f"  {name}  row groups {len(numbers)} of {plan.totals[path]}")
+    if len(plan.kept) > len(shown):
+        lines.append(f"  ... and {len(plan.kept) - len(shown):,} more")
     return lines
 
 

@@ -8,7 +8,6 @@ several, joined by OR, it does not).
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,20 +44,31 @@ class ReadPlan:
     num_leaves: int
     """Leaves of the catalogue."""
     runs: list[Run] = field(default_factory=list)
-    leaves: dict[Path, tuple[int, int]] = field(default_factory=dict)
-    """Leaf -> its row groups to read, and all it has."""
-    num_row_groups: int = 0
-    """Row groups to read."""
+    kept: dict[Path, list[int]] = field(default_factory=dict)
+    """Leaf -> numbers of the row groups to read."""
+    totals: dict[Path, int] = field(default_factory=dict)
+    """The same leaves -> row groups that they have."""
     num_rows: int = 0
-    """Rows in them."""
+    """Rows in the row groups to read."""
     footer_bytes: int = 0
     """Footers that were read to find out."""
-    column_bytes: Counter[str] = field(default_factory=Counter)
-    """Column -> its bytes on disk in the row groups to read."""
+
+    @property
+    def num_row_groups(self) -> int:
+        """Row groups to read."""
+        return sum(len(numbers) for numbers in self.kept.values())
 
     def bytes_of(self, columns: set[str]) -> int:
-        """Bytes on disk of columns in the row groups to read."""
-        return sum(self.column_bytes[name] for name in columns)
+        """Bytes on disk of columns in the row groups to read; reads their footers once more."""
+        total = 0
+        for path, numbers in self.kept.items():
+            footer = pq.read_metadata(path)
+            chunks = [n for n in range(footer.num_columns)
+                      if footer.schema.column(n).path.split(".")[0] in columns]  # fmt: skip
+            for number in numbers:
+                group = footer.row_group(number)
+                total += sum(group.column(chunk).total_compressed_size for chunk in chunks)
+        return total
 
 
 @dataclass
@@ -66,11 +76,10 @@ class _Group:
     """One row group of a leaf that DuckDB will be told of."""
 
     path: Path
+    number: int
     first: int
     last: int
     num_rows: int
-    chunk_bytes: IntArray
-    """(C,) bytes on disk of its column chunks."""
     is_kept: bool
 
 
@@ -87,7 +96,6 @@ def plan_reading(
     wanted = [(selection.column, selection.ranges()) for selection in selections]
     plan = ReadPlan(len(leaves))
     groups: list[_Group] = []
-    chunk_names: list[str] = []
     for leaf in leaves:
         first, last = pixels_to_spatial_ranges(np.array(leaf.pixel.number), leaf.pixel.order)
         if not all(
@@ -98,31 +106,32 @@ def plan_reading(
             continue
         footer = read_footer(catalogue, leaf, schema)
         plan.footer_bytes += footer.serialized_size
-        found = [_read_group(leaf, footer.row_group(n), wanted, (int(first), int(last)))
-                 for n in range(footer.num_row_groups)]  # fmt: skip
+        found = _read_groups(leaf.path, footer, wanted, (int(first), int(last)))
         if any(group.is_kept for group in found):
             groups += found
-            chunk_names = [footer.schema.column(n).path for n in range(footer.num_columns)]
     _fill_gaps(groups)
-    _add_groups(plan, groups, chunk_names)
+    _add_groups(plan, groups)
     return plan
 
 
-def _read_group(
-    leaf: LeafFile,
-    group: pq.RowGroupMetaData,
+def _read_groups(
+    path: Path,
+    footer: pq.FileMetaData,
     wanted: list[tuple[str, IntArray]],
     leaf_range: tuple[int, int],
-) -> _Group:
-    chunks = [group.column(number) for number in range(group.num_columns)]
-    by_name = {chunk.path_in_schema: chunk for chunk in chunks}
-    is_kept = all(
-        (known := _limits(by_name[column])) is None or overlaps(ranges, *known)
-        for column, ranges in wanted
-    )
-    sizes = np.array([chunk.total_compressed_size for chunk in chunks], dtype=np.int64)
-    first, last = _limits(by_name[SPATIAL_INDEX_COLUMN]) or leaf_range
-    return _Group(leaf.path, first, last, group.num_rows, sizes, is_kept)
+) -> list[_Group]:
+    """The row groups of a leaf, and which of them may hold rows asked for."""
+    chunk_of = {footer.schema.column(n).path: n for n in range(footer.num_columns)}
+    groups = []
+    for number in range(footer.num_row_groups):
+        group = footer.row_group(number)
+        is_kept = all(
+            (limits := _limits(group.column(chunk_of[column]))) is None or overlaps(ranges, *limits)
+            for column, ranges in wanted
+        )
+        index_limits = _limits(group.column(chunk_of[SPATIAL_INDEX_COLUMN]))
+        groups.append(_Group(path, number, *(index_limits or leaf_range), group.num_rows, is_kept))
+    return groups
 
 
 def _limits(chunk: pq.ColumnChunkMetaData) -> tuple[int, int] | None:
@@ -154,17 +163,14 @@ def _fill_gaps(groups: list[_Group]) -> None:
                 group.is_kept = True
 
 
-def _add_groups(plan: ReadPlan, groups: list[_Group], chunk_names: list[str]) -> None:
+def _add_groups(plan: ReadPlan, groups: list[_Group]) -> None:
     """Counts and runs of the groups that are kept."""
     is_adjacent = False
-    total_bytes = np.zeros(len(chunk_names), dtype=np.int64)
     for group in groups:
-        kept, total = plan.leaves.get(group.path, (0, 0))
-        plan.leaves[group.path] = (kept + group.is_kept, total + 1)
+        plan.totals[group.path] = plan.totals.get(group.path, 0) + 1
         if group.is_kept:
-            plan.num_row_groups += 1
+            plan.kept.setdefault(group.path, []).append(group.number)
             plan.num_rows += group.num_rows
-            total_bytes += group.chunk_bytes
             if not is_adjacent:
                 plan.runs.append(Run([], group.first, group.last))
             run = plan.runs[-1]
@@ -172,7 +178,5 @@ def _add_groups(plan: ReadPlan, groups: list[_Group], chunk_names: list[str]) ->
             if group.path not in run.paths[-1:]:
                 run.paths.append(group.path)
         is_adjacent = group.is_kept
-    for name, size in zip(chunk_names, total_bytes.tolist(), strict=True):
-        plan.column_bytes[name.split(".")[0]] += size
     for run in plan.runs:
-        run.is_cut = any(kept < total for kept, total in (plan.leaves[p] for p in run.paths))
+        run.is_cut = any(len(plan.kept[path]) < plan.totals[path] for path in run.paths)

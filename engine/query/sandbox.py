@@ -43,6 +43,7 @@ _QUESTION_ERRORS = (
     duckdb.BinderException,
     duckdb.CatalogException,
     duckdb.ConversionException,
+    duckdb.InterruptException,
     duckdb.OutOfMemoryException,
     duckdb.ParserException,
 )

@@ -71,7 +71,7 @@ def test_many_cones_equal_astropy(all_sky: AllSky) -> None:
         found = rows_of(all_sky, cone)
         assert found == all_sky.ids(separations_arcsec(all_sky, cone) <= cone.radius_arcsec), cone
         num_rows += len(found)
-    assert num_rows > 5000
+    assert num_rows > 1000
 
 
 BOXES = [

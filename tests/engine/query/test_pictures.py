@@ -28,7 +28,10 @@ def test_pictures_are_drawn(
     all_sky: AllSky, tmp_path: Path, kind: str, max_points: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pictures, "_MAX_POINTS", max_points)
-    for name, selections in {"pole": [Cone(0, 90, 36_000)], "all": []}.items():
+    questions = {"pole": [Cone(0, 90, 36_000)], "all": []}
+    for name, selections in questions.items():
+        if name == "all" and kind != "sky":
+            continue  # The place on the sky makes no difference.
         path = tmp_path / f"{name}.png"
         num_rows = draw_picture(kind, path, all_sky.path, selections, "RA >= 0")
         with query(all_sky.path, *selections) as answer:

@@ -113,7 +113,7 @@ def test_ids_skip_row_groups_by_their_statistics(finished_run: Path) -> None:
     with query(catalogue, TargetIds((first, first, 12)), columns=["TARGETID"]) as answer:
         assert answer.read()["TARGETID"].to_pylist() == [first]
         assert answer.count_missing_ids() == 1
-        assert len(answer.plan.leaves) < len(pixels)
+        assert len(answer.plan.kept) < len(pixels)
 
 
 def test_the_plan_counts_what_the_footers_say(all_sky: AllSky) -> None:
@@ -123,12 +123,12 @@ def test_the_plan_counts_what_the_footers_say(all_sky: AllSky) -> None:
         plan = answer.plan
         assert answer.read_columns >= columns
         num_bytes = plan.bytes_of(columns)
-        total = sum(n for _, n in plan.leaves.values())
-        assert 0 < len(plan.leaves) < 5 < plan.num_leaves
+        total = sum(plan.totals.values())
+        assert 0 < len(plan.kept) < 5 < plan.num_leaves
         assert 0 < plan.num_row_groups < total
         found = answer.read().num_rows
     expected = rows = 0
-    for path in plan.leaves:
+    for path in plan.kept:
         footer = pq.read_metadata(path)
         for number in range(footer.num_row_groups):
             group = footer.row_group(number)
