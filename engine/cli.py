@@ -16,10 +16,12 @@ from deploy.profiles import ProfileError
 from engine.commands.build import build
 from engine.commands.catalogue import finish, status, verify
 from engine.commands.evaluate import evaluate_command, importance_command
+from engine.commands.export import export
 from engine.commands.mock import mock
 from engine.commands.options import EXIT_QUARANTINED, EXIT_USER_ERROR
 from engine.commands.plan import plan
 from engine.commands.query import query_command
+from engine.commands.report import report
 from engine.commands.run import run
 from engine.commands.targets import targets
 from engine.commands.train import train
@@ -57,8 +59,8 @@ def cli() -> None:
 
 
 for _command in (
-    *(run, plan, build, status, finish, verify, query_command, targets, mock, truth, train),
-    *(table, evaluate_command, importance_command),
+    *(run, plan, build, status, finish, verify, report, query_command, targets, export),
+    *(mock, truth, train, table, evaluate_command, importance_command),
 ):
     cli.add_command(_command)
 
