@@ -1,10 +1,6 @@
 """What the page shows of the catalogue, as sums over rows that merge leaf by leaf.
 
 Shapes: N rows of one leaf, B bands, K classes, Z redshift bins.
-
-References
-----------
-DESI_TARGET and BGS_TARGET bits: desitarget 4.4, data/targetmask.yaml.
 """
 
 from __future__ import annotations
@@ -20,6 +16,7 @@ from engine.quantiles import cumulative_at, stacked_posteriors
 from model.metrics import PointMetrics
 from partitions.photometry import SOFTENING_NANOMAGGY, flux_to_asinh_magnitude
 from partitions.schema import BANDS, QUALITY_BITS, SOURCE_TYPES
+from partitions.targets import DESI_TARGET_BITS
 
 Columns = dict[str, npt.NDArray[Any]]
 FloatArray = npt.NDArray[np.float64]
@@ -39,11 +36,8 @@ COLOURS = {"G-R": ("g", "r"), "R-Z": ("r", "z"), "Z-W1": ("z", "W1"), "W1-W2": (
 """Feature of the network -> its bands; colour = first - second."""
 
 TARGET_CLASSES = {
-    "LRG": ("DESI_TARGET", 0),
-    "ELG": ("DESI_TARGET", 1),
-    "QSO": ("DESI_TARGET", 2),
-    "BGS": ("DESI_TARGET", 60),
-    "MWS": ("DESI_TARGET", 61),
+    name: ("DESI_TARGET", DESI_TARGET_BITS[bit])
+    for name, bit in (("BGS", "BGS_ANY"), ("LRG", "LRG"), ("ELG", "ELG"), ("QSO", "QSO"))
 }
 """Class -> column and bit."""
 
