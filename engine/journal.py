@@ -4,7 +4,7 @@
     RUN/receipts/<pixel>.json     one per partition, written after the data it vouches for
     RUN/fragments/<pixel>/        rows of one partition, one Parquet file per leaf
     RUN/arrays/<pixel>/           Zarr groups of its bricks, where they are kept
-    RUN/catalogue/                what `finish` makes of the fragments
+    RUN/catalogue/                the HATS collection that `finish` makes of the fragments
     RUN/quarantined.txt           bricks left out, one a line with the reason: a list for --bricks
     RUN/wip/                      unfinished files; swept when a run begins
 

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from engine.catalogue.leaves import leaf_path, read_parquet
-from engine.catalogue.read import read_leaf_pixels, read_schema
+from engine.catalogue.layout import leaf_path
+from engine.catalogue.leaves import read_parquet
+from engine.catalogue.read import primary_folder, read_leaf_pixels, read_schema
 from engine.catalogue.schema import QUANTILE_COLUMN, schema_quantile_levels
 from engine.config import UserError
 from partitions.healpix import Pixel
@@ -30,8 +31,9 @@ def iterate_leaves(
     UserError
         If a leaf is missing or damaged, or has no such column.
     """
+    primary = primary_folder(catalogue)
     for pixel in read_leaf_pixels(catalogue) if pixels is None else pixels:
-        path = leaf_path(catalogue, pixel)
+        path = leaf_path(primary, pixel)
         try:
             table = read_parquet(path, list(columns))
             found = {name: _to_numpy(table.column(name)) for name in columns}

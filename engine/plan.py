@@ -66,6 +66,8 @@ class RunPlan:
     weights_digest: str
     network: str
     quantile_levels: tuple[float, ...]
+    redshift_range: tuple[float, float]
+    """First and last edge of the weights' redshift grid: no estimate can lie outside."""
     stamp_size: StampSize
     batch_size: int
     engine_version: str
@@ -132,6 +134,7 @@ def make_plan(config: RunConfig) -> RunPlan:
         weights_digest=weights.digest,
         network=weights.network_config.name,
         quantile_levels=weights.quantile_levels,
+        redshift_range=(float(weights.grid.edges[0]), float(weights.grid.edges[-1])),
         stamp_size=weights.stamp_size,
         batch_size=config.batch_size or weights.network_config.cpu_batch_size,
         engine_version=version("photoz-engine"),
@@ -177,6 +180,7 @@ def plan_to_json(plan: RunPlan) -> dict[str, Any]:
             "network": plan.network,
         },
         "quantile_levels": list(plan.quantile_levels),
+        "redshift_range": list(plan.redshift_range),
         "stamp_size": asdict(plan.stamp_size),
         "batch_size": plan.batch_size,
         "partitions": [
@@ -227,6 +231,7 @@ def _plan_from_json(data: dict[str, Any]) -> RunPlan:
         weights_digest=data["weights"]["digest"],
         network=data["weights"]["network"],
         quantile_levels=tuple(data["quantile_levels"]),
+        redshift_range=(float(data["redshift_range"][0]), float(data["redshift_range"][1])),
         stamp_size=StampSize(**data["stamp_size"]),
         batch_size=data["batch_size"],
         engine_version=data["engine_version"],

@@ -82,3 +82,29 @@ def pixels_to_spatial_ranges(numbers: npt.NDArray[np.int64], order: int) -> npt.
     """First and last `_healpix_29` inside NESTED pixels: (N,) int64 -> (N, 2) int64, inclusive."""
     shift = 2 * (SPATIAL_INDEX_ORDER - order)
     return np.stack([numbers << shift, ((numbers + 1) << shift) - 1], axis=-1)
+
+
+def neighbours(pixel: Pixel) -> list[Pixel]:
+    """The pixels of the same order that share an edge or a corner with it, in order: 6 to 8."""
+    found = healpy.get_all_neighbours(1 << pixel.order, pixel.number, nest=True)
+    return [Pixel(pixel.order, int(number)) for number in np.unique(found) if number >= 0]
+
+
+def cells_from_edge(spatial_index: npt.NDArray[np.int64], pixel: Pixel) -> npt.NDArray[np.int64]:
+    """Whole order-29 cells between each position in `pixel` and its nearest edge: (N,) -> (N,)."""
+    x, y, _ = healpy.pix2xyf(1 << SPATIAL_INDEX_ORDER, spatial_index, nest=True)
+    last = (1 << SPATIAL_INDEX_ORDER - pixel.order) - 1
+    x, y = np.asarray(x) & last, np.asarray(y) & last
+    cells = np.minimum(np.minimum(x, last - x), np.minimum(y, last - y))
+    return np.asarray(cells, dtype=np.int64)
+
+
+def boundary_vectors(pixel: Pixel, num_steps: int) -> npt.NDArray[np.float64]:
+    """(4 num_steps, 3) unit vectors around the pixel's boundary, `num_steps` along each edge."""
+    corners = healpy.boundaries(1 << pixel.order, pixel.number, step=num_steps, nest=True)
+    return np.ascontiguousarray(np.asarray(corners, dtype=np.float64).T)
+
+
+def radec_to_vectors(ra_deg: npt.ArrayLike, dec_deg: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Unit vectors of positions: (N,) degrees -> (N, 3)."""
+    return np.asarray(healpy.ang2vec(ra_deg, dec_deg, lonlat=True), dtype=np.float64).reshape(-1, 3)

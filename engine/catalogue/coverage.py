@@ -13,12 +13,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from engine.catalogue.layout import COVERAGE_FILE
 from engine.config import UserError
 from engine.journal import Receipt
 from partitions.coverage import TARGET_BANDS
 from partitions.targets import CUT_COLUMNS
-
-COVERAGE_FILE = Path("_engine") / "coverage.json"
 
 
 @dataclass(frozen=True)

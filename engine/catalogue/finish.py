@@ -1,19 +1,17 @@
-"""Fragments -> leaves -> metadata; the properties file comes last and is the commit.
+"""Fragments -> leaves -> margin and index -> metadata; collection.properties is the commit.
 
-`finish` reads only what is on disk and can be repeated at any time: a leaf that is already right
-is written again with the same bytes.
-
-References
-----------
-HATS layout and properties: hats 0.11 (astronomy-commons/hats), hats/io/paths.py.
+`finish` reads only what is on disk and can be repeated at any time: a file that is already right
+is written again with the same bytes. Memory holds one leaf, one margin or one part of the index,
+and the footers of one catalogue.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import shutil
+import uuid
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -21,24 +19,49 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from engine.atomic import produce_atomic, to_json, write_atomic
-from engine.catalogue.coverage import COVERAGE_FILE, coverage_to_json, sum_coverage
-from engine.catalogue.leaves import (
+from engine.catalogue.coverage import coverage_to_json, sum_coverage
+from engine.catalogue.index import INDEX_SCHEMA
+from engine.catalogue.layout import (
+    COLLECTION_PROPERTIES,
+    COMMON_METADATA,
+    COVERAGE_FILE,
+    INDEX,
     MANIFEST,
+    MARGIN,
+    METADATA,
+    PARTITION_INFO,
+    PRIMARY,
+    PROPERTIES_FILES,
+    SKY_MAPS,
+    index_path,
+    leaf_path,
+)
+from engine.catalogue.leaves import (
     file_sha256,
     fragment_name,
-    leaf_path,
     read_parquet,
     sort_rows,
     write_parquet,
 )
+from engine.catalogue.properties import (
+    Properties,
+    collection_properties,
+    index_properties,
+    margin_properties,
+    primary_properties,
+    properties_text,
+)
 from engine.catalogue.schema import SPATIAL_INDEX_COLUMN, catalogue_schema
+from engine.catalogue.skymap import SkyMap
+from engine.catalogue.spill import IndexSpill, MarginSpill
+from engine.catalogue.votable import TABLE_DESCRIPTIONS, with_votable
 from engine.config import UserError
 from engine.journal import Journal, Receipt
 from engine.plan import RunPlan
-from partitions.healpix import SPATIAL_INDEX_ORDER, Pixel
+from partitions.healpix import Pixel
 
-_DEFAULT_COLUMNS = "TARGETID RA DEC TYPE Z_PHOT_MEDIAN Z_PHOT_STD Z_PHOT_L68 Z_PHOT_U68 Z_PHOT_FLAG"
-_PROPERTIES_FILES = ("properties", "hats.properties")
+Facts = dict[str, dict[str, Any]]
+"""Rows, bytes and sha256 of data files, by pixel or part number."""
 
 
 def leaf_fragments(receipts: dict[Pixel, Receipt], order: int) -> dict[Pixel, dict[Pixel, int]]:
@@ -75,29 +98,80 @@ def finish_catalogue(
     catalogue = journal.catalogue_folder
     schema = catalogue_schema(plan.quantile_levels)
     withdraw_catalogue(catalogue)
-    manifest: dict[str, dict[str, Any]] = {}
-    for leaf, fragments in leaves.items():
-        path = leaf_path(catalogue, leaf)
-        table = _merge_fragments(journal, leaf, fragments, schema)
-        produce_atomic(path, partial(write_parquet, table), journal.wip_folder)
-        manifest[str(leaf.number)] = {
-            "rows": table.num_rows,
-            "bytes": path.stat().st_size,
-            "sha256": file_sha256(path),
+    spill = journal.wip_folder / f"wip-{uuid.uuid4().hex[:8]}-finish"
+    try:
+        margins = MarginSpill(spill / "margin")
+        index = IndexSpill(spill / "index", plan.order)
+        sky_map = SkyMap()
+        primary_facts: Facts = {}
+        for leaf, fragments in leaves.items():
+            table = _merge_fragments(journal, leaf, fragments, schema)
+            path = leaf_path(catalogue / PRIMARY, leaf)
+            primary_facts[str(leaf.number)] = _write_data(table, path, journal)
+            margins.add(table, leaf)
+            index.add(table.column("TARGETID").to_numpy(), leaf)
+            sky_map.add(table.column(SPATIAL_INDEX_COLUMN).to_numpy())
+            if on_leaf is not None:
+                on_leaf(leaf, table.num_rows)
+        margin_facts = {
+            str(pixel.number): _write_data(
+                margins.read(pixel), leaf_path(catalogue / MARGIN, pixel), journal
+            )
+            for pixel in margins.pixels()
         }
-        if on_leaf is not None:
-            on_leaf(leaf, table.num_rows)
-    _remove_other_leaves(catalogue, set(leaves))
+        index_facts = {
+            str(number): _write_data(
+                index.read(part), index_path(catalogue / INDEX, number), journal
+            )
+            for number, part in enumerate(index.parts())
+        }
+    finally:
+        shutil.rmtree(spill, ignore_errors=True)
+    is_partial = bool(remaining)
+    written = {PRIMARY: primary_facts, MARGIN: margin_facts, INDEX: index_facts}
+    data_paths = data_files(catalogue, plan.order, written)
+    for name, paths in data_paths.items():
+        leaf_schema = INDEX_SCHEMA if name == INDEX else schema
+        _remove_others(catalogue / name / "dataset", set(paths))
+        _write_schema_files(catalogue / name, leaf_schema, paths, journal)
+        if name != INDEX:
+            _write_partition_info(catalogue / name, plan.order, written[name], journal)
+    for file in SKY_MAPS:
+        produce_atomic(catalogue / PRIMARY / file, sky_map.write, journal.wip_folder)
     coverage = to_json(coverage_to_json(sum_coverage(receipts.values())))
     write_atomic(catalogue / COVERAGE_FILE, coverage, journal.wip_folder)
-    write_metadata(journal, plan, schema, manifest, is_partial=bool(remaining))
+    content = {"plan_digest": plan.digest, "partial": is_partial, **_manifest(catalogue, written)}
+    write_atomic(catalogue / MANIFEST, to_json(content), journal.wip_folder)
+    fraction = sky_map.sky_fraction
+    _write_properties(
+        journal,
+        {
+            PRIMARY: primary_properties(plan, primary_facts, fraction, is_partial),
+            MARGIN: margin_properties(plan, margin_facts, is_partial),
+            INDEX: index_properties(plan, index_facts, is_partial),
+        },
+        collection_properties(plan, is_partial),
+    )
     return catalogue
 
 
 def withdraw_catalogue(catalogue: Path) -> None:
     """Remove the properties files: what is there is no catalogue until `finish` is through."""
-    for name in _PROPERTIES_FILES:
-        (catalogue / name).unlink(missing_ok=True)
+    (catalogue / COLLECTION_PROPERTIES).unlink(missing_ok=True)
+    # At the top there should be none: readers would take them for those of a single catalogue.
+    for folder in (catalogue, *(catalogue / name for name in (PRIMARY, MARGIN, INDEX))):
+        for name in PROPERTIES_FILES:
+            (folder / name).unlink(missing_ok=True)
+
+
+def data_files(catalogue: Path, order: int, written: dict[str, Facts]) -> dict[str, list[Path]]:
+    """Catalogue of the collection -> its Parquet files, in order."""
+    files = {
+        name: [leaf_path(catalogue / name, Pixel(order, int(number))) for number in written[name]]
+        for name in (PRIMARY, MARGIN)
+    }
+    files[INDEX] = [index_path(catalogue / INDEX, int(number)) for number in written[INDEX]]
+    return files
 
 
 def is_finished(journal: Journal, plan: RunPlan) -> bool:
@@ -116,7 +190,7 @@ def is_finished(journal: Journal, plan: RunPlan) -> bool:
         str(leaf.number): sum(fragments.values())
         for leaf, fragments in leaf_fragments(receipts, plan.order).items()
     }
-    is_published = all((catalogue / name).exists() for name in _PROPERTIES_FILES)
+    is_published = (catalogue / COLLECTION_PROPERTIES).exists()
     return is_published and is_whole and rows == promised
 
 
@@ -143,64 +217,74 @@ def _merge_fragments(
     return sort_rows(pa.concat_tables(tables))
 
 
-def _remove_other_leaves(catalogue: Path, leaves: set[Pixel]) -> None:
-    """Leaves of an earlier finish that no receipt vouches for any more."""
-    wanted = {leaf_path(catalogue, leaf) for leaf in leaves}
-    for path in (catalogue / "dataset").glob("Norder=*/Dir=*/Npix=*.parquet"):
+def _write_data(table: pa.Table, path: Path, journal: Journal) -> dict[str, Any]:
+    """Write one Parquet file; returns its rows, bytes and sha256."""
+    produce_atomic(path, partial(write_parquet, table), journal.wip_folder)
+    return {"rows": table.num_rows, **_file_facts(path)}
+
+
+def _file_facts(path: Path) -> dict[str, Any]:
+    return {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
+
+
+def _remove_others(dataset: Path, wanted: set[Path]) -> None:
+    """Data files of an earlier finish that no receipt vouches for any more."""
+    for path in dataset.rglob("*.parquet"):
         if path not in wanted:
             path.unlink()
 
 
-def write_metadata(
-    journal: Journal,
-    plan: RunPlan,
-    schema: pa.Schema,
-    manifest: dict[str, dict[str, Any]],
-    is_partial: bool,
+def _write_schema_files(
+    folder: Path, schema: pa.Schema, paths: Iterable[Path], journal: Journal
 ) -> None:
-    """All that is beside the leaves: schema, list of leaves, manifest, and last the properties."""
-    catalogue, wip_folder = journal.catalogue_folder, journal.wip_folder
+    """`_metadata`: the footers, with statistics; `_common_metadata`: the schema, with meanings."""
+
+    def footers() -> Iterator[pq.FileMetaData]:
+        for path in paths:
+            footer = pq.read_metadata(path)
+            footer.set_file_path(path.relative_to(folder / "dataset").as_posix())
+            yield footer
+
     produce_atomic(
-        catalogue / "dataset" / "_common_metadata",
-        lambda wip: pq.write_metadata(schema, wip),
-        wip_folder,
+        folder / METADATA,
+        # One at a time: all of them in a list would take three times the memory of their sum.
+        lambda wip: pq.write_metadata(schema, wip, metadata_collector=footers()),
+        journal.wip_folder,
     )
-    lines = ["Norder,Npix", *(f"{plan.order},{number}" for number in manifest)]
-    partition_info = ("\n".join(lines) + "\n").encode()
-    write_atomic(catalogue / "partition_info.csv", partition_info, wip_folder)
-    write_atomic(
-        catalogue / MANIFEST,
-        to_json({"plan_digest": plan.digest, "partial": is_partial, "leaves": manifest}),
-        wip_folder,
+    described = with_votable(schema, folder.name, TABLE_DESCRIPTIONS[folder.name])
+    produce_atomic(
+        folder / COMMON_METADATA,
+        lambda wip: pq.write_metadata(described, wip),
+        journal.wip_folder,
     )
-    properties = _properties(plan, manifest, is_partial)
-    text = "".join(f"{key}={value}\n" for key, value in properties.items()).encode()
-    for name in _PROPERTIES_FILES:
-        write_atomic(catalogue / name, text, wip_folder)
 
 
-def _properties(
-    plan: RunPlan, manifest: dict[str, dict[str, Any]], is_partial: bool
-) -> dict[str, object]:
+def _write_partition_info(folder: Path, order: int, facts: Facts, journal: Journal) -> None:
+    lines = ["Norder,Npix", *(f"{order},{number}" for number in facts)]
+    text = ("\n".join(lines) + "\n").encode()
+    write_atomic(folder / PARTITION_INFO, text, journal.wip_folder)
+
+
+def _manifest(catalogue: Path, written: dict[str, Facts]) -> dict[str, Any]:
+    """What `verify` compares the files with."""
+    names = [f"{name}/{file}" for name in written for file in (METADATA, COMMON_METADATA)]
+    names += [f"{name}/{PARTITION_INFO}" for name in (PRIMARY, MARGIN)]
+    names += [f"{PRIMARY}/{file}" for file in SKY_MAPS]
+    names.append(str(COVERAGE_FILE))
     return {
-        "obs_collection": "photoz",
-        "dataproduct_type": "object",
-        "hats_nrows": sum(leaf["rows"] for leaf in manifest.values()),
-        "hats_col_ra": "RA",
-        "hats_col_dec": "DEC",
-        "hats_cols_default": _DEFAULT_COLUMNS,
-        "hats_col_healpix": SPATIAL_INDEX_COLUMN,
-        "hats_col_healpix_order": SPATIAL_INDEX_ORDER,
-        "hats_npix_suffix": ".parquet",
-        "hats_order": plan.order,
-        "hats_max_rows": max((leaf["rows"] for leaf in manifest.values()), default=0),
-        "hats_estsize": sum(leaf["bytes"] for leaf in manifest.values()) // 1024,
-        "hats_builder": f"photoz-engine v{version('photoz-engine')}",
-        "hats_version": "v1.0",
-        "engine_version": version("photoz-engine"),
-        "engine_plan_digest": plan.digest,
-        "engine_weights_digest": plan.weights_digest,
-        "engine_network": plan.network,
-        "engine_quantile_levels": " ".join(f"{level:g}" for level in plan.quantile_levels),
-        "engine_partial": str(is_partial).lower(),
+        "leaves": written[PRIMARY],
+        "margin": written[MARGIN],
+        "index": written[INDEX],
+        "files": {name: _file_facts(catalogue / name) for name in names},
     }
+
+
+def _write_properties(
+    journal: Journal, properties: dict[str, Properties], collection: Properties
+) -> None:
+    """The files that make a catalogue of the folders, the collection's last of all."""
+    catalogue, wip_folder = journal.catalogue_folder, journal.wip_folder
+    for name, content in properties.items():
+        for file in PROPERTIES_FILES:
+            write_atomic(catalogue / name / file, properties_text(content), wip_folder)
+    write_atomic(catalogue / COLLECTION_PROPERTIES, properties_text(collection), wip_folder)

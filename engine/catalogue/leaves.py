@@ -1,7 +1,4 @@
-"""Parquet on disk: fragments of a partition, leaves of the catalogue, and their paths.
-
-HATS layout: dataset/Norder=<k>/Dir=<10000 * (npix // 10000)>/Npix=<npix>.parquet.
-"""
+"""Parquet on disk: fragments of a partition, leaves of the catalogue."""
 
 from __future__ import annotations
 
@@ -21,21 +18,16 @@ from engine.atomic import flush_to_disk
 from engine.catalogue.schema import SORT_COLUMNS, SPATIAL_INDEX_COLUMN
 from partitions.healpix import Pixel, spatial_index_to_pixel
 
-MANIFEST = Path("_engine") / "leaves.json"
-"""Rows, bytes and sha256 of every leaf, inside the catalogue."""
-
 _ROW_GROUP_ROWS = 100_000
 _COMPRESSION_LEVEL = 3
 
 
-def leaf_path(catalogue: Path, pixel: Pixel) -> Path:
-    """Path of one leaf in the HATS layout."""
-    folder = f"Norder={pixel.order}/Dir={pixel.number // 10000 * 10000}"
-    return catalogue / "dataset" / folder / f"Npix={pixel.number}.parquet"
-
-
 def write_parquet(table: pa.Table, path: Path) -> None:
-    """One Parquet file: zstd, statistics, byte-stream-split floats, no time stamp."""
+    """One Parquet file: zstd, statistics, byte-stream-split floats, no time stamp.
+
+    Its first column is an ascending integer.
+    """
+    first = table.schema.names[0]
     floats = [field.name for field in table.schema if pa.types.is_floating(field.type)]
     others = [
         field.name
@@ -48,10 +40,10 @@ def write_parquet(table: pa.Table, path: Path) -> None:
         row_group_size=_ROW_GROUP_ROWS,
         compression="zstd",
         compression_level=_COMPRESSION_LEVEL,
-        use_dictionary=[name for name in others if name != SPATIAL_INDEX_COLUMN],
+        use_dictionary=[name for name in others if name != first],
         column_encoding={
             **dict.fromkeys(floats, "BYTE_STREAM_SPLIT"),
-            SPATIAL_INDEX_COLUMN: "DELTA_BINARY_PACKED",
+            first: "DELTA_BINARY_PACKED",
         },
         write_statistics=True,
         write_page_index=True,
@@ -113,9 +105,17 @@ def _pixels_of(table: pa.Table, order: int) -> npt.NDArray[np.int64]:
     return spatial_index_to_pixel(index, order)
 
 
-def read_parquet(path: Path, columns: list[str] | None = None) -> pa.Table:
-    """One Parquet file in memory. Raises OSError or pyarrow.ArrowInvalid if it is damaged."""
-    return pq.ParquetFile(path, memory_map=False).read(columns=columns)
+def read_parquet(
+    path: Path, columns: list[str] | None = None, row_group: int | None = None
+) -> pa.Table:
+    """One Parquet file, or one row group of it, in memory.
+
+    Raises OSError or pyarrow.ArrowInvalid if it is damaged.
+    """
+    with pq.ParquetFile(path, memory_map=False) as file:
+        if row_group is not None:
+            return file.read_row_group(row_group, columns=columns)
+        return file.read(columns=columns)
 
 
 def file_sha256(path: Path) -> str:

@@ -1,4 +1,8 @@
-"""Read a finished catalogue: its leaves and chosen columns."""
+"""Read a finished catalogue: its parts, its leaves and chosen columns.
+
+A catalogue is named by the folder of the collection; the folder of its primary catalogue alone
+does as well.
+"""
 
 from __future__ import annotations
 
@@ -11,27 +15,61 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from engine.catalogue.leaves import leaf_path, read_parquet, table_columns
+from engine.catalogue.layout import (
+    COLLECTION_PROPERTIES,
+    COMMON_METADATA,
+    PARTITION_INFO,
+    PROPERTIES_FILES,
+    leaf_path,
+)
+from engine.catalogue.leaves import read_parquet, table_columns
 from engine.config import UserError
 from partitions.healpix import Pixel
 
 
-def read_properties(catalogue: Path) -> dict[str, str]:
-    """The catalogue's properties.
+def primary_folder(catalogue: Path) -> Path:
+    """The folder of the primary catalogue: where `leaf_path` finds the leaves.
 
     Raises
     ------
     UserError
         If the folder is no finished catalogue.
     """
+    if (catalogue / COLLECTION_PROPERTIES).exists():
+        collection = read_properties_file(catalogue / COLLECTION_PROPERTIES)
+        return catalogue / collection.get("hats_primary_table_url", "")
+    if any((catalogue / name).exists() for name in PROPERTIES_FILES):
+        return catalogue
+    raise UserError(
+        f"{catalogue}: no finished catalogue (no {COLLECTION_PROPERTIES}); "
+        "name the catalogue/ folder of a run, or repeat `engine finish`"
+    )
+
+
+def read_properties(catalogue: Path) -> dict[str, str]:
+    """The properties of the primary catalogue.
+
+    Raises
+    ------
+    UserError
+        If the folder is no finished catalogue.
+    """
+    return read_properties_file(primary_folder(catalogue) / PROPERTIES_FILES[1])
+
+
+def read_properties_file(path: Path) -> dict[str, str]:
+    """One properties file.
+
+    Raises
+    ------
+    UserError
+        If it is missing or damaged.
+    """
     try:
-        lines = (catalogue / "hats.properties").read_text().splitlines()
-    except OSError:
-        raise UserError(
-            f"{catalogue}: no finished catalogue (no hats.properties); "
-            "name the catalogue/ folder of a run, or repeat `engine finish`"
-        ) from None
-    pairs = (line.split("=", 1) for line in lines if "=" in line)
+        lines = path.read_text().splitlines()
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); repeat `engine finish`") from None
+    pairs = (line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
     return {key.strip(): value.strip() for key, value in pairs}
 
 
@@ -43,7 +81,7 @@ def read_leaf_pixels(catalogue: Path) -> list[Pixel]:
     UserError
         If partition_info.csv is missing or damaged.
     """
-    path = catalogue / "partition_info.csv"
+    path = primary_folder(catalogue) / PARTITION_INFO
     try:
         lines = path.read_text().splitlines()[1:]
         return [Pixel(*(int(number) for number in line.split(","))) for line in lines if line]
@@ -52,14 +90,14 @@ def read_leaf_pixels(catalogue: Path) -> list[Pixel]:
 
 
 def read_schema(catalogue: Path) -> pa.Schema:
-    """The schema that all leaves share.
+    """The schema that all leaves share, with the meaning of its columns in its metadata.
 
     Raises
     ------
     UserError
         If it is missing or damaged.
     """
-    path = catalogue / "dataset" / "_common_metadata"
+    path = primary_folder(catalogue) / COMMON_METADATA
     try:
         return pq.read_schema(path)
     except (OSError, pa.ArrowInvalid) as error:
@@ -74,8 +112,9 @@ def iterate_tables(catalogue: Path, columns: list[str]) -> Iterator[pa.Table]:
     UserError
         If a leaf is missing or damaged.
     """
+    folder = primary_folder(catalogue)
     for pixel in read_leaf_pixels(catalogue):
-        path = leaf_path(catalogue, pixel)
+        path = leaf_path(folder, pixel)
         try:
             table = read_parquet(path, columns)
         except (OSError, pa.ArrowInvalid) as error:

@@ -107,6 +107,18 @@ def take_rows(
     return pa.table(columns, schema=schema)
 
 
+def schema_difference(found: pa.Schema, expected: pa.Schema) -> str:
+    """The first difference between two schemas, in words."""
+    for column in expected:
+        index = found.get_field_index(column.name)
+        if index < 0:
+            return f"column {column.name} is missing"
+        if found.field(index).type != column.type:
+            return f"column {column.name} is {found.field(index).type}, expected {column.type}"
+    extra = sorted(set(found.names) - set(expected.names))
+    return f"unknown column {extra[0]}" if extra else "schema metadata or column order differs"
+
+
 def rows_to_table(
     arrays: Columns, summary: Columns, quality: npt.NDArray[np.int32], schema: pa.Schema
 ) -> pa.Table:

@@ -1,41 +1,56 @@
 """What HATS's own validator does not check: rows, leaf by leaf, against all that vouches for them.
 
 A truncated leaf, another pixel's rows, lost rows and a changed type all pass the official
-validator; each is named here with its leaf and first bad row.
+validator; each is named here with its leaf and first bad row. Everything is read once, margins up
+to nine times; memory holds one leaf, 32 margins, one part of the index and one `_metadata`.
 """
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from engine.catalogue.leaves import MANIFEST, file_sha256, leaf_path, read_parquet, table_columns
-from engine.catalogue.read import read_leaf_pixels, read_properties
+from engine.catalogue.check_files import bad_digests, bad_footers, bad_skymaps, strays
+from engine.catalogue.check_index import IndexCheck
+from engine.catalogue.check_margin import MarginCheck
+from engine.catalogue.check_rows import PosteriorRules, bad_rows, is_on_sky
+from engine.catalogue.index import INDEX_SCHEMA
+from engine.catalogue.layout import (
+    COLLECTION_PROPERTIES,
+    COMMON_METADATA,
+    INDEX,
+    MANIFEST,
+    MARGIN,
+    PRIMARY,
+    PROPERTIES_FILES,
+    index_path,
+    leaf_path,
+)
+from engine.catalogue.leaves import file_sha256, read_parquet
+from engine.catalogue.properties import COLLECTION_PARTS
+from engine.catalogue.read import read_leaf_pixels, read_properties_file
 from engine.catalogue.schema import (
-    FLAG_COLUMN,
-    POINT_COLUMNS,
-    QUANTILE_COLUMN,
-    SORT_COLUMNS,
     SPATIAL_INDEX_COLUMN,
     catalogue_schema,
-    quantile_array,
+    schema_difference,
     schema_quantile_levels,
 )
+from engine.catalogue.skymap import SkyMap
+from engine.catalogue.votable import TABLE_DESCRIPTIONS, with_votable
 from engine.config import UserError
 from engine.journal import Journal
-from engine.targets import encode_targetid
-from partitions.healpix import Pixel, radec_to_spatial_index, spatial_index_to_pixel
-from partitions.targets import BGS_TARGET_BITS, DESI_TARGET_BITS, release_to_photsys
+from partitions.healpix import Pixel, spatial_index_to_pixel
+
+_PARTS = {PRIMARY: "leaves", MARGIN: "margin", INDEX: "index"}
+"""Catalogue of the collection -> its entry in the manifest."""
 
 
 @dataclass
@@ -44,6 +59,7 @@ class Verification:
 
     num_leaves: int = 0
     num_rows: int = 0
+    num_margin_rows: int = 0
     checks: list[str] = field(default_factory=list)
     """What was compared, in words."""
     failures: list[str] = field(default_factory=list)
@@ -65,224 +81,212 @@ def verify_catalogue(
 ) -> Verification:
     """Check every row of a finished catalogue, and its counts against the run it came from.
 
-    Rows are unique if no leaf holds one twice (checked by TARGETID) and no brick has more rows
-    in all leaves together than its Tractor table had (checked against the receipts).
-
     Raises
     ------
     UserError
         If the folder is no finished catalogue at all.
     """
-    properties = read_properties(catalogue)
-    pixels = read_leaf_pixels(catalogue)
-    result = Verification(checks=["schema", "own pixel", "order", "unique", "targets", "posterior"])
-    fail = result.failures.append
-    try:
-        schema = pq.read_schema(catalogue / "dataset" / "_common_metadata")
-        expected = catalogue_schema(schema_quantile_levels(schema))
-    except (OSError, pa.ArrowInvalid, KeyError, TypeError) as error:
-        fail(f"dataset/_common_metadata: cannot be read ({error})")
-        return result
-    if not schema.equals(expected, check_metadata=True):
-        fail("dataset/_common_metadata: schema is not that of a photo-z catalogue")
-    manifest = _read_manifest(catalogue, fail)
-    if manifest is not None:
-        result.checks.append("sha256")
-    for pixel in pixels:
-        result.num_leaves += 1
-        rows = _verify_leaf(catalogue, pixel, expected, manifest, result)
-        result.num_rows += rows
-        if on_leaf is not None:
-            on_leaf(pixel, rows)
-    _verify_files(catalogue, pixels, fail)
-    if manifest is not None and set(manifest) != {str(pixel.number) for pixel in pixels}:
-        fail(f"{MANIFEST}: lists {len(manifest)} leaves, partition_info.csv {len(pixels)}")
-    if int(properties.get("hats_nrows", -1)) != result.num_rows:
-        fail(
-            f"hats.properties: hats_nrows={properties.get('hats_nrows')}, "
-            f"the leaves hold {result.num_rows}"
+    if not (catalogue / COLLECTION_PROPERTIES).exists():
+        raise UserError(
+            f"{catalogue}: no finished catalogue (no {COLLECTION_PROPERTIES}); "
+            "name the catalogue/ folder of a run, or repeat `engine finish`"
         )
-    _verify_against_run(catalogue, result)
+    result = Verification()
+    verifier = _Verifier(catalogue, result)
+    if verifier.rules is not None:
+        verifier.check_data(on_leaf)
+        verifier.check_files()
+        _verify_against_run(catalogue, result)
     return result
 
 
-def _read_manifest(catalogue: Path, fail: Callable[[str], None]) -> dict[str, Any] | None:
-    try:
-        leaves: dict[str, Any] = json.loads((catalogue / MANIFEST).read_text())["leaves"]
-    except (OSError, ValueError, KeyError) as error:
-        fail(f"{MANIFEST}: cannot be read ({error}), so no leaf can be compared with its sha256")
-        return None
-    return leaves
+class _Verifier:
+    """One verification under way; lines of `Verification.failures` come from here."""
 
+    def __init__(self, catalogue: Path, result: Verification) -> None:
+        self.catalogue = catalogue
+        self.result = result
+        self.fail = result.failures.append
+        self.rules: PosteriorRules | None = None
+        """None if the properties or the schema cannot be used."""
+        try:
+            self.properties = {
+                name: read_properties_file(catalogue / name / PROPERTIES_FILES[1])
+                for name in _PARTS
+            }
+            self.pixels = {name: read_leaf_pixels(catalogue / name) for name in (PRIMARY, MARGIN)}
+            self.order = int(self.properties[PRIMARY]["hats_order"])
+            ends = [self.properties[PRIMARY][f"engine_redshift_{end}"] for end in ("min", "max")]
+            common = pq.read_schema(catalogue / PRIMARY / COMMON_METADATA)
+            levels = schema_quantile_levels(common)
+            self.schema = catalogue_schema(levels)
+            self.rules = PosteriorRules(levels, (float(ends[0]), float(ends[1])))
+        except UserError as error:
+            self.fail(str(error))
+        except (OSError, pa.ArrowInvalid) as error:
+            self.fail(f"{PRIMARY}/{COMMON_METADATA}: cannot be read ({error})")
+        except (KeyError, ValueError, TypeError) as error:
+            self.fail(f"{PRIMARY}: properties or schema are not a photo-z catalogue's ({error!r})")
 
-def _verify_leaf(
-    catalogue: Path,
-    pixel: Pixel,
-    expected: pa.Schema,
-    manifest: dict[str, Any] | None,
-    result: Verification,
-) -> int:
-    """Check one leaf; returns its number of rows."""
-    fail = result.failures.append
-    path = leaf_path(catalogue, pixel)
-    name = str(path.relative_to(catalogue))
-    try:
-        table = read_parquet(path)
-    except (OSError, pa.ArrowInvalid) as error:
-        fail(f"{name}: cannot be read ({error})")
-        return 0
-    facts = (manifest or {}).get(str(pixel.number))
-    if facts is not None:
-        if table.num_rows != facts["rows"]:
-            fail(f"{name}: {table.num_rows} rows, written with {facts['rows']}")
-        found = file_sha256(path)
-        if found != facts["sha256"]:
-            fail(f"{name}: sha256 {found[:12]}..., written with {facts['sha256'][:12]}...")
-    if not table.schema.equals(expected, check_metadata=True):
-        fail(f"{name}: {_schema_difference(table.schema, expected)}")
-        return int(table.num_rows)
-    for what, row, detail in _bad_rows(table, pixel):
-        fail(f"{name}: row {row}: {what}: {detail}")
-    brickids, counts = np.unique(table.column("BRICKID").to_numpy(), return_counts=True)
-    result.rows_of_brick.update(dict(zip(brickids.tolist(), counts.tolist(), strict=True)))
-    return int(table.num_rows)
+    def check_data(self, on_leaf: Callable[[Pixel, int], None] | None) -> None:
+        """Every leaf, then the margins and the index by themselves."""
+        result = self.result
+        result.checks += ["schema", "own pixel", "order", "unique", "posterior", "margin", "index"]
+        self.manifest = self._read_manifest()
+        self.sky_map = SkyMap()
+        self.index = IndexCheck(self.catalogue, self.order)
+        if self.index.problem is not None:
+            self.fail(self.index.problem)
+        self.margin = MarginCheck(
+            self.catalogue, self.pixels[PRIMARY], self.pixels[MARGIN], self.schema
+        )
+        for pixel in self.pixels[PRIMARY]:
+            result.num_leaves += 1
+            rows = self._check_leaf(pixel)
+            result.num_rows += rows
+            if on_leaf is not None:
+                on_leaf(pixel, rows)
+        result.failures += self.margin.files()
+        self.num_parts = len(
+            list((self.catalogue / INDEX / "dataset").glob("index/part.*.parquet"))
+        )
+        result.failures += self.index.parts(self.num_parts)
 
+    def check_files(self) -> None:
+        """Everything around the data."""
+        paths = {
+            name: [leaf_path(self.catalogue / name, pixel) for pixel in self.pixels[name]]
+            for name in (PRIMARY, MARGIN)
+        }
+        folder = self.catalogue / INDEX
+        paths[INDEX] = [index_path(folder, number) for number in range(self.num_parts)]
+        result = self.result
+        for name in _PARTS:
+            result.failures += bad_footers(self.catalogue / name, paths[name])
+        result.failures += bad_skymaps(self.catalogue / PRIMARY, self.sky_map)
+        result.failures += strays(
+            self.catalogue, [path for part in paths.values() for path in part]
+        )
+        self._check_schemas()
+        self._check_margin_facts(paths)
+        self._check_counts(paths)
+        collection = read_properties_file(self.catalogue / COLLECTION_PROPERTIES)
+        for key, value in COLLECTION_PARTS.items():
+            if collection.get(key) != value:
+                self.fail(f"{COLLECTION_PROPERTIES}: {key}={collection.get(key)}, not {value}")
 
-def _schema_difference(found: pa.Schema, expected: pa.Schema) -> str:
-    for column in expected:
-        index = found.get_field_index(column.name)
-        if index < 0:
-            return f"column {column.name} is missing"
-        if found.field(index).type != column.type:
-            return f"column {column.name} is {found.field(index).type}, expected {column.type}"
-    extra = sorted(set(found.names) - set(expected.names))
-    return f"unknown column {extra[0]}" if extra else "schema metadata or column order differs"
-
-
-def _bad_rows(table: pa.Table, pixel: Pixel) -> Iterator[tuple[str, int, str]]:
-    """The first bad row of each kind: what, row, both values."""
-    points = list(POINT_COLUMNS)
-    scalar = ["RA", "DEC", "TARGETID", "PHOTSYS", *SORT_COLUMNS, *points, FLAG_COLUMN]
-    scalar += ["DESI_TARGET", "BGS_TARGET"]
-    columns = table_columns(table, scalar)
-    index = columns[SPATIAL_INDEX_COLUMN]
-
-    def first(bad: npt.NDArray[np.bool_]) -> int | None:
-        rows = np.flatnonzero(bad)
-        return int(rows[0]) if len(rows) else None
-
-    on_sky = (np.abs(columns["DEC"]) <= 90) & (columns["RA"] >= 0) & (columns["RA"] <= 360)
-    row = first(~on_sky)
-    if row is not None:
-        yield "position", row, f"RA={columns['RA'][row]}, DEC={columns['DEC'][row]}"
-        return  # Nothing that is computed from positions would mean anything.
-    recomputed = radec_to_spatial_index(columns["RA"], columns["DEC"])
-    row = first(recomputed != index)
-    if row is not None:
-        yield "_healpix_29", row, f"{index[row]}, but RA, DEC give {recomputed[row]}"
-    own = spatial_index_to_pixel(recomputed, pixel.order)
-    row = first(own != pixel.number)
-    if row is not None:
-        yield "not in its own pixel", row, f"it lies in Npix={own[row]}"
-    row = first(_not_after_predecessor([columns[name] for name in SORT_COLUMNS]))
-    if row is not None:
-        yield "order", row, f"not after the row before it by {', '.join(SORT_COLUMNS)}"
-    targetid = columns["TARGETID"]
-    try:
-        parts = [columns[name] for name in ("RELEASE", "BRICKID", "OBJID")]
-        expected_id = encode_targetid(*parts)
-    except ValueError as error:
-        yield "identity", 0, str(error)
-    else:
-        row = first(targetid != expected_id)
-        if row is not None:
-            yield "TARGETID", row, f"{targetid[row]}, its parts give {expected_id[row]}"
-    photsys = release_to_photsys(columns["RELEASE"])
-    row = first(columns["PHOTSYS"] != photsys)
-    if row is not None:
-        yield "PHOTSYS", row, f"{columns['PHOTSYS'][row]!r}, RELEASE gives {str(photsys[row])!r}"
-    yield from _bad_target_bits(columns, photsys, first)
-    unique, counts = np.unique(targetid, return_counts=True)
-    if np.any(counts > 1):
-        twice = unique[counts > 1][0]
-        yield "not unique", int(np.flatnonzero(targetid == twice)[1]), f"TARGETID {twice} again"
-    yield from _bad_posteriors(table, columns, first)
-
-
-def _bad_target_bits(
-    columns: dict[str, npt.NDArray[Any]],
-    photsys: npt.NDArray[np.str_],
-    first: Callable[[npt.NDArray[np.bool_]], int | None],
-) -> Iterator[tuple[str, int, str]]:
-    """Bits that no cut sets, or those of the other photometric system."""
-    for name, bits in (("DESI_TARGET", DESI_TARGET_BITS), ("BGS_TARGET", BGS_TARGET_BITS)):
-        allowed = np.zeros(len(photsys), np.int64)
-        for system, other in (("N", "_SOUTH"), ("S", "_NORTH")):
-            own = sum(1 << bit for bit_name, bit in bits.items() if not bit_name.endswith(other))
-            allowed[photsys == system] = own
-        row = first((columns[name] & ~allowed) != 0)
-        if row is not None:
-            yield (
-                name,
-                row,
-                f"{columns[name][row]} has bits that PHOTSYS {str(photsys[row])!r} lacks",
+    def _read_manifest(self) -> dict[str, Any]:
+        try:
+            manifest: dict[str, Any] = json.loads((self.catalogue / MANIFEST).read_text())
+            parts = {key: manifest[key] for key in (*_PARTS.values(), "files")}
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            self.fail(
+                f"{MANIFEST}: cannot be read ({error}), so no file can be compared with its sha256"
             )
-    is_bgs = (columns["DESI_TARGET"] >> DESI_TARGET_BITS["BGS_ANY"] & 1).astype(bool)
-    row = first(is_bgs != (columns["BGS_TARGET"] != 0))
-    if row is not None:
-        yield (
-            "BGS_TARGET",
-            row,
-            f"{columns['BGS_TARGET'][row]}, DESI_TARGET says BGS_ANY {is_bgs[row]}",
+            return {}
+        self.result.checks.append("sha256")
+        return parts
+
+    def _check_leaf(self, pixel: Pixel) -> int:
+        """Check one leaf; returns its number of rows."""
+        path = leaf_path(self.catalogue / PRIMARY, pixel)
+        name = str(path.relative_to(self.catalogue))
+        try:
+            table = read_parquet(path)
+        except (OSError, pa.ArrowInvalid) as error:
+            self.fail(f"{name}: cannot be read ({error})")
+            return 0
+        self._check_facts(name, path, table.num_rows, "leaves", pixel.number)
+        if not table.schema.equals(self.schema, check_metadata=True):
+            self.fail(f"{name}: {schema_difference(table.schema, self.schema)}")
+            return int(table.num_rows)
+        assert self.rules is not None
+        for what, row, detail in bad_rows(table, pixel, self.rules):
+            self.fail(f"{name}: row {row}: {what}: {detail}")
+        for row, detail in self.index.leaf(table.column("TARGETID").to_numpy(), pixel):
+            self.fail(f"{name}: row {row}: index: {detail}")
+        index = table.column(SPATIAL_INDEX_COLUMN).to_numpy()
+        if self._is_in_pixel(table, index, pixel):
+            self.result.failures += self.margin.leaf(table, pixel)
+            self.sky_map.add(index)
+        brickids, counts = np.unique(table.column("BRICKID").to_numpy(), return_counts=True)
+        self.result.rows_of_brick.update(dict(zip(brickids.tolist(), counts.tolist(), strict=True)))
+        return int(table.num_rows)
+
+    def _is_in_pixel(self, table: pa.Table, index: Any, pixel: Pixel) -> bool:
+        """Whether positions are usable; if not, it has been said, and margins mean nothing."""
+        ra_deg, dec_deg = (table.column(name).to_numpy() for name in ("RA", "DEC"))
+
+        return bool(
+            is_on_sky(ra_deg, dec_deg).all()
+            and (spatial_index_to_pixel(index, pixel.order) == pixel.number).all()
         )
 
+    def _check_facts(self, name: str, path: Path, rows: int, part: str, number: int) -> None:
+        """Rows and sha256 of a data file against those it was written with."""
+        facts = self.manifest.get(part, {}).get(str(number))
+        if facts is None:
+            if self.manifest:
+                self.fail(f"{name}: not in {MANIFEST}")
+            return
+        if rows != facts["rows"]:
+            self.fail(f"{name}: {rows} rows, written with {facts['rows']}")
+        found = file_sha256(path)
+        if found != facts["sha256"]:
+            self.fail(f"{name}: sha256 {found[:12]}..., written with {facts['sha256'][:12]}...")
 
-def _not_after_predecessor(keys: list[npt.NDArray[Any]]) -> npt.NDArray[np.bool_]:
-    """(N,) whether a row does not come strictly after the one before it, lexicographically."""
-    bad = np.zeros(len(keys[0]), dtype=bool)
-    tied = np.ones(max(len(keys[0]) - 1, 0), dtype=bool)
-    for key in keys:
-        bad[1:] |= tied & (key[1:] < key[:-1])
-        tied &= key[1:] == key[:-1]
-    bad[1:] |= tied
-    return bad
+    def _check_schemas(self) -> None:
+        """`_common_metadata` of all three: schema, units, UCDs and descriptions."""
+        for name in _PARTS:
+            schema = INDEX_SCHEMA if name == INDEX else self.schema
+            expected = with_votable(schema, name, TABLE_DESCRIPTIONS[name])
+            try:
+                found = pq.read_schema(self.catalogue / name / COMMON_METADATA)
+            except (OSError, pa.ArrowInvalid) as error:
+                self.fail(f"{name}/{COMMON_METADATA}: cannot be read ({error})")
+                continue
+            if not found.equals(expected, check_metadata=True):
+                difference = schema_difference(found, expected)
+                self.fail(f"{name}/{COMMON_METADATA}: {difference}")
 
+    def _check_margin_facts(self, paths: dict[str, list[Path]]) -> None:
+        """Rows and sha256 of margins and index parts; digests of what lies around the data."""
+        for name in (MARGIN, INDEX):
+            for number, path in enumerate(paths[name]):
+                key = number if name == INDEX else self.pixels[MARGIN][number].number
+                try:
+                    rows = pq.read_metadata(path).num_rows
+                except (OSError, pa.ArrowInvalid):
+                    continue  # It has been said.
+                if name == MARGIN:
+                    self.result.num_margin_rows += rows
+                file = str(path.relative_to(self.catalogue))
+                self._check_facts(file, path, rows, _PARTS[name], key)
+        self.result.failures += bad_digests(self.catalogue, self.manifest.get("files", {}))
 
-def _bad_posteriors(
-    table: pa.Table,
-    columns: dict[str, npt.NDArray[Any]],
-    first: Callable[[npt.NDArray[np.bool_]], int | None],
-) -> Iterator[tuple[str, int, str]]:
-    for name in POINT_COLUMNS:
-        row = first(~np.isfinite(columns[name]))
-        if row is not None:
-            yield name, row, f"{columns[name][row]} is not finite"
-    limits = ("Z_PHOT_L95", "Z_PHOT_L68", "Z_PHOT_MEDIAN", "Z_PHOT_U68", "Z_PHOT_U95")
-    for lower, upper in pairwise(limits):
-        row = first(columns[lower] > columns[upper])
-        if row is not None:
-            yield (
-                "limits",
-                row,
-                (f"{lower}={columns[lower][row]:g} > {upper}={columns[upper][row]:g}"),
-            )
-    row = first((columns["Z_PHOT_ODDS"] < 0) | (columns["Z_PHOT_ODDS"] > 1))
-    if row is not None:
-        yield "Z_PHOT_ODDS", row, f"{columns['Z_PHOT_ODDS'][row]:g} is no probability"
-    quantiles = quantile_array(table)
-    row = first(~np.all(np.isfinite(quantiles), axis=1) | np.any(np.diff(quantiles) < 0, axis=1))
-    if row is not None:
-        yield QUANTILE_COLUMN, row, "not finite or not increasing"
-
-
-def _verify_files(catalogue: Path, pixels: list[Pixel], fail: Callable[[str], None]) -> None:
-    """No file in dataset/ but the leaves and the schema."""
-    dataset = catalogue / "dataset"
-    expected = {leaf_path(catalogue, pixel) for pixel in pixels}
-    expected |= {dataset / "_common_metadata", dataset / "_metadata"}
-    for path in sorted(dataset.rglob("*")):
-        if path.is_file() and path not in expected:
-            fail(f"{path.relative_to(catalogue)}: not a leaf of this catalogue")
+    def _check_counts(self, paths: dict[str, list[Path]]) -> None:
+        """Numbers of files and rows: manifest, properties and what is there."""
+        rows = {
+            PRIMARY: self.result.num_rows,
+            MARGIN: self.result.num_margin_rows,
+            INDEX: self.index.num_rows,
+        }
+        for name, part in _PARTS.items():
+            listed = len(self.manifest.get(part, paths[name]))
+            if listed != len(paths[name]):
+                self.fail(
+                    f"{MANIFEST}: lists {listed} files of {name}, there are {len(paths[name])}"
+                )
+            said = self.properties[name].get("hats_nrows")
+            if said != str(rows[name]):
+                self.fail(
+                    f"{name}/{PROPERTIES_FILES[1]}: hats_nrows={said}, the files hold {rows[name]}"
+                )
+            both = [(self.catalogue / name / file) for file in PROPERTIES_FILES]
+            if not both[0].exists() or both[0].read_bytes() != both[1].read_bytes():
+                self.fail(f"{name}: {' and '.join(PROPERTIES_FILES)} are not the same")
+        if rows[INDEX] != rows[PRIMARY]:
+            self.fail(f"{INDEX}: {rows[INDEX]} rows, the leaves hold {rows[PRIMARY]}")
 
 
 def _verify_against_run(catalogue: Path, result: Verification) -> None:

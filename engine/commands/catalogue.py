@@ -42,7 +42,9 @@ def status(run_folder: Path, as_json: bool) -> None:
 @click.option("--partial", is_flag=True, help="Publish what is done, and say so in the catalogue.")
 @json_option
 def finish(run_folder: Path, partial: bool, as_json: bool) -> None:
-    """Write the HATS catalogue from the fragments on disk; can be repeated.
+    """Write the HATS collection (catalogue, margin, index) from the fragments on disk.
+
+    It can be repeated.
 
     \b
     Example: engine finish photoz-run-mock-survey-nside32
@@ -62,7 +64,9 @@ def finish(run_folder: Path, partial: bool, as_json: bool) -> None:
 @click.argument("catalogue", type=click.Path(path_type=Path))
 @json_option
 def verify(catalogue: Path, as_json: bool) -> None:
-    """Check every row of a catalogue: own pixel, order, uniqueness, posteriors, counts, sha256.
+    """Check every row of a catalogue, its margin and its index, and their counts.
+
+    Own pixel, order, uniqueness, posteriors, margins, index, sha256, and the run's receipts.
 
     \b
     Example: engine verify photoz-run-mock-survey-nside32/catalogue
@@ -79,6 +83,7 @@ def verify(catalogue: Path, as_json: bool) -> None:
         verdict = "passed" if result.passed else f"{len(result.failures)} failures"
         click.echo(
             f"{catalogue}: {result.num_leaves} leaves, {result.num_rows:,} rows, "
+            f"{result.num_margin_rows:,} in margins, "
             f"{', '.join(result.checks)}: {verdict}"
         )
     if not result.passed:

@@ -12,8 +12,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from engine.catalogue.leaves import MANIFEST, leaf_path
-from engine.catalogue.read import read_leaf_pixels, read_properties
+from engine.catalogue.layout import MANIFEST, leaf_path
+from engine.catalogue.read import primary_folder, read_leaf_pixels
 from engine.config import UserError
 from partitions.healpix import Pixel
 
@@ -37,7 +37,7 @@ def check_leaf_files(catalogue: Path) -> list[LeafFile]:
         If this is no finished catalogue, its lists of leaves differ, or a leaf is missing or
         has not the size that it was written with.
     """
-    read_properties(catalogue)  # Refuses what is no finished catalogue.
+    primary = primary_folder(catalogue)  # Refuses what is no finished catalogue.
     pixels = sorted(read_leaf_pixels(catalogue))
     path = catalogue / MANIFEST
     try:
@@ -54,7 +54,7 @@ def check_leaf_files(catalogue: Path) -> list[LeafFile]:
             f"{catalogue}: {MANIFEST} lists {len(facts)} leaves and partition_info.csv "
             f"{len(listed)}; Npix={odd} is in one of them only; repeat `engine finish`"
         )
-    leaves = [LeafFile(p, leaf_path(catalogue, p), *facts[p.number]) for p in pixels]
+    leaves = [LeafFile(p, leaf_path(primary, p), *facts[p.number]) for p in pixels]
     for leaf in leaves:
         try:
             found = leaf.path.stat().st_size

@@ -20,6 +20,8 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from engine.catalogue.layout import COMMON_METADATA
+from engine.catalogue.read import primary_folder
 from engine.config import UserError
 from engine.query.leaf_files import damaged
 from engine.query.pruning import Run
@@ -72,7 +74,7 @@ class Sandbox:
         self._spill = TemporaryDirectory(prefix="photoz-query-")
         self._connection = duckdb.connect(":memory:")
         # Without runs the catalogue's schema file: a Parquet file of no rows.
-        empty = (catalogue / "dataset" / "_common_metadata").resolve()
+        empty = (primary_folder(catalogue) / COMMON_METADATA).resolve()
         paths = list(dict.fromkeys(path.resolve() for run in runs for path in run.paths))
         self._paths = paths
         for statement in (

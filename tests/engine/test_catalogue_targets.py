@@ -27,7 +27,7 @@ Engine = Callable[..., str]
 
 
 def read_rows(catalogue: Path) -> Any:
-    return ds.dataset(catalogue / "dataset", format="parquet").to_table().to_pandas()
+    return ds.dataset(catalogue / "photoz" / "dataset", format="parquet").to_table().to_pandas()
 
 
 def test_bits_equal_desitargets_on_the_tractor_files(

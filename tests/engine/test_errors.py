@@ -302,7 +302,7 @@ def test_bad_bricks_are_quarantined_and_the_others_finish(
         repeated = engine(*command.split()[1:], "--output", tmp_path / "arrays", expect=3)
         assert one_line(repeated) == f"engine: {status['quarantined'][name]}"
     expected = sum(rows for path, rows in rows_of.items() if path in tables[5:])
-    dataset = ds.dataset(tmp_path / "run/catalogue/dataset", format="parquet")
+    dataset = ds.dataset(tmp_path / "run/catalogue/photoz/dataset", format="parquet")
     assert dataset.count_rows() == expected > 0
     assert "passed" in engine("verify", tmp_path / "run" / "catalogue")
 
@@ -317,8 +317,12 @@ def test_bad_bricks_are_quarantined_and_the_others_finish(
         shutil.copy2(mock_root / path.relative_to(survey_copy), path)
     assert "--retry-quarantined" in one_line(engine(*run, expect=2))
     engine(*run, "--retry-quarantined")
-    healed = {p.name: p.read_bytes() for p in (tmp_path / "run/catalogue/dataset").rglob("Npix*")}
-    whole = {p.name: p.read_bytes() for p in (finished_run / "catalogue/dataset").rglob("Npix*")}
+    healed = {
+        p.name: p.read_bytes() for p in (tmp_path / "run/catalogue/photoz/dataset").rglob("Npix*")
+    }
+    whole = {
+        p.name: p.read_bytes() for p in (finished_run / "catalogue/photoz/dataset").rglob("Npix*")
+    }
     assert healed == whole
     assert not listed.exists()
 
@@ -368,5 +372,5 @@ def test_finish_of_an_unfinished_run(engine: Engine, run_copy: Path) -> None:
     sorted((run_copy / "receipts").iterdir())[0].unlink()
     assert "partitions are not done" in one_line(engine("finish", run_copy, expect=2))
     engine("finish", run_copy, "--partial")
-    properties = (run_copy / "catalogue" / "hats.properties").read_text()
+    properties = (run_copy / "catalogue" / "collection.properties").read_text()
     assert "engine_partial=true" in properties

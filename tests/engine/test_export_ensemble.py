@@ -20,7 +20,9 @@ Engine = Callable[..., str]
 @pytest.fixture(scope="module")
 def rows(finished_run: Path) -> dict[str, Any]:
     """The catalogue in the order of its leaves, read with pyarrow's own data set reader."""
-    table = ds.dataset(finished_run / "catalogue" / "dataset", format="parquet").to_table()
+    table = ds.dataset(
+        finished_run / "catalogue" / "photoz" / "dataset", format="parquet"
+    ).to_table()
     table = table.sort_by("_healpix_29")
     names = ("TARGETID", "RA", "TYPE", "Z_PHOT_MEAN", "Z_PHOT_MEDIAN", "Z_PHOT_MODE", "Z_PHOT_U68")
     columns = {name: table[name].to_numpy() for name in names}

@@ -52,7 +52,11 @@ def write(table: Table, path: Path) -> Path:
 
 def catalogue_rows(run: Path) -> dict[tuple[int, int, int], dict[str, Any]]:
     """Identity -> row, read with pyarrow's own data set reader."""
-    rows = ds.dataset(run / "catalogue" / "dataset", format="parquet").to_table().to_pylist()
+    rows = (
+        ds.dataset(run / "catalogue" / "photoz" / "dataset", format="parquet")
+        .to_table()
+        .to_pylist()
+    )
     return {(row["RELEASE"], row["BRICKID"], row["OBJID"]): row for row in rows}
 
 

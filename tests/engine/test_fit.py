@@ -63,7 +63,7 @@ def test_train_command_writes_weights_that_run(
     run = tmp_path / "run"
     engine("run", "--survey", mock_survey, "--weights", weights, "--output", run, "--workers", 0)
     assert "passed" in engine("verify", run / "catalogue")
-    properties = (run / "catalogue" / "hats.properties").read_text()
+    properties = (run / "catalogue" / "collection.properties").read_text()
     assert f"engine_weights_digest={loaded.digest}" in properties
 
 

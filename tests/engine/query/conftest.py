@@ -14,8 +14,9 @@ import pytest
 
 import engine.catalogue.leaves as leaves
 from engine.catalogue.finish import finish_catalogue
-from engine.catalogue.leaves import leaf_path, read_parquet, write_fragments
-from engine.catalogue.read import read_leaf_pixels, read_schema
+from engine.catalogue.layout import leaf_path
+from engine.catalogue.leaves import read_parquet, write_fragments
+from engine.catalogue.read import primary_folder, read_leaf_pixels, read_schema
 from engine.journal import Journal
 from engine.targets import encode_targetid
 from partitions.healpix import radec_to_spatial_index
@@ -76,7 +77,7 @@ def write_all_sky(run: Path, folder: Path) -> AllSky:
     real = run / "catalogue"
     schema = read_schema(real)
     rows = pa.concat_tables(
-        [read_parquet(leaf_path(real, pixel)) for pixel in read_leaf_pixels(real)]
+        [read_parquet(leaf_path(primary_folder(real), pixel)) for pixel in read_leaf_pixels(real)]
     )
     rng = np.random.default_rng(7)
     rows = rows.take(pa.array(rng.integers(0, rows.num_rows, NUM_ROWS)))

@@ -102,8 +102,8 @@ def test_what_is_no_catalogue_is_refused(run_copy: Path, tmp_path: Path) -> None
         query(run_copy)
     copy = tmp_path / "copy"
     shutil.copytree(catalogue, copy)
-    lines = (copy / "partition_info.csv").read_text().splitlines()
-    (copy / "partition_info.csv").write_text("\n".join(lines[:-1]) + "\n")
+    lines = (copy / "photoz" / "partition_info.csv").read_text().splitlines()
+    (copy / "photoz" / "partition_info.csv").write_text("\n".join(lines[:-1]) + "\n")
     with pytest.raises(UserError, match=r"Npix=\d+ is in one of them only"):
         query(copy)
     (catalogue / MANIFEST).unlink()

@@ -10,8 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from engine.catalogue.leaves import leaf_path, read_parquet
-from engine.catalogue.read import read_leaf_pixels, read_schema
+from engine.catalogue.layout import leaf_path
+from engine.catalogue.leaves import read_parquet
+from engine.catalogue.read import primary_folder, read_leaf_pixels, read_schema
 from engine.config import UserError
 from engine.query import Box, Cone, Pixels, Polygon, TargetIds, query
 from engine.query.io_counter import bytes_read
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
 def whole(catalogue: Path) -> pa.Table:
     """All rows, read without a query."""
     return pa.concat_tables(
-        read_parquet(leaf_path(catalogue, pixel)) for pixel in read_leaf_pixels(catalogue)
+        read_parquet(leaf_path(primary_folder(catalogue), pixel))
+        for pixel in read_leaf_pixels(catalogue)
     )
 
 
@@ -109,7 +111,9 @@ def test_selections_are_joined_by_and(all_sky: AllSky) -> None:
 def test_ids_skip_row_groups_by_their_statistics(finished_run: Path) -> None:
     catalogue = finished_run / "catalogue"
     pixels = read_leaf_pixels(catalogue)
-    first = read_parquet(leaf_path(catalogue, pixels[0]), ["TARGETID"])["TARGETID"][0].as_py()
+    first = read_parquet(leaf_path(primary_folder(catalogue), pixels[0]), ["TARGETID"])["TARGETID"][
+        0
+    ].as_py()
     with query(catalogue, TargetIds((first, first, 12)), columns=["TARGETID"]) as answer:
         assert answer.read()["TARGETID"].to_pylist() == [first]
         assert answer.count_missing_ids() == 1

@@ -30,7 +30,9 @@ def found(finished_run: Path) -> CatalogueStatistics:
 
 
 def test_counts_are_those_of_the_rows(found: CatalogueStatistics, finished_run: Path) -> None:
-    table = ds.dataset(finished_run / "catalogue" / "dataset", format="parquet").to_table()
+    table = ds.dataset(
+        finished_run / "catalogue" / "photoz" / "dataset", format="parquet"
+    ).to_table()
     rows = table.to_pandas()
     assert found.num_rows == len(rows)
     assert found.classes == {

@@ -27,7 +27,7 @@ def catalogue(finished_run: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def rows(catalogue: Path) -> Any:
-    return ds.dataset(catalogue / "dataset", format="parquet").to_table()
+    return ds.dataset(catalogue / "photoz" / "dataset", format="parquet").to_table()
 
 
 def probabilities(rows: Any, z1: float, z2: float) -> np.ndarray:
@@ -130,7 +130,7 @@ def test_against_known_redshifts(engine: Engine, catalogue: Path, mock_survey: P
     truth = mock_survey / "truth.fits"
     ask = ("targets", catalogue, "--class", "BGS", "--z", 0.1, 0.3, "--prob", 0.5)
     report = json.loads(engine(*ask, "--truth", truth, "--json"))["truth"]
-    rows = ds.dataset(catalogue / "dataset", format="parquet").to_table()
+    rows = ds.dataset(catalogue / "photoz" / "dataset", format="parquet").to_table()
     known = Table.read(truth)
     z_of = {
         (int(row["RELEASE"]), int(row["BRICKID"]), int(row["OBJID"])): (row["Z"], row["SPECTYPE"])
