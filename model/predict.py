@@ -2,7 +2,8 @@
 
 Every batch has the same shape (the last one is filled with empty rows), dropout is off, no layer
 looks across rows, and on CPU the number of threads is fixed, because the order of a sum depends on
-it. Rows are thus independent of their order and of the batch size up to float32 rounding.
+it. Rows are thus independent of their order and of the batch size up to float32 rounding. On CUDA
+float32 is float32: TF32 is off (`model.device`).
 
 Shapes: N objects, B bands, Z bins, Q quantile levels.
 """
@@ -20,6 +21,7 @@ from torch import Tensor
 
 from model.calibrate import calibrated, reference_magnitude
 from model.dataset import Arrays, check_arrays, drop_bands, outside_range, to_inputs
+from model.device import repeatable
 from model.posterior import SUMMARY_NAMES, summarise
 from model.weights import Weights
 from partitions.schema import BANDS, QUALITY_BITS
@@ -113,7 +115,7 @@ class Predictor:
         summary["quantiles"] = np.empty((num_sources, num_levels), np.float32)
         pdf_NZ = np.empty((num_sources, num_bins), np.float32) if with_pdf else None
         quality = self._range_quality(arrays)
-        with cpu_threads(self.num_threads):
+        with cpu_threads(self.num_threads), repeatable(self.device):
             for start in range(0, num_sources, self.batch_size):
                 rows = slice(start, min(start + self.batch_size, num_sources))
                 logits, is_far = self._forward(arrays, rows)

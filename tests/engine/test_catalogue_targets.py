@@ -50,7 +50,7 @@ def test_bits_equal_desitargets_on_the_tractor_files(
 
 
 def test_verify_finds_bits_that_no_cut_sets(engine: Engine, run_copy: Path) -> None:
-    path = min(run_copy.glob("catalogue/dataset/*/*/*.parquet"))
+    path = min(run_copy.glob("catalogue/photoz/dataset/*/*/*.parquet"))
     table = pq.ParquetFile(path).read()
     bits = table["DESI_TARGET"].to_numpy().copy()
     bits[0] = 1 << DESI_TARGET_BITS["ELG_NORTH"]

@@ -137,7 +137,7 @@ def test_known_redshifts_go_into_z_spec(
 def test_reads_only_the_leaves_that_the_sweep_touches(
     engine: Engine, run_copy: Path, sweep_table: Table, tmp_path: Path
 ) -> None:
-    leaves = sorted((run_copy / "catalogue").glob("dataset/*/*/Npix=*.parquet"))
+    leaves = sorted((run_copy / "catalogue").glob("photoz/dataset/*/*/Npix=*.parquet"))
     kept = ds.dataset(leaves[0]).to_table(columns=["BRICKID", "OBJID"]).to_pylist()
     keys = {(row["BRICKID"], row["OBJID"]) for row in kept}
     inside = [(int(r["BRICKID"]), int(r["OBJID"])) in keys for r in sweep_table]

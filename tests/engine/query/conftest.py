@@ -17,6 +17,7 @@ from engine.catalogue.finish import finish_catalogue
 from engine.catalogue.layout import leaf_path
 from engine.catalogue.leaves import read_parquet, write_fragments
 from engine.catalogue.read import primary_folder, read_leaf_pixels, read_schema
+from engine.catalogue.votable import without_votable
 from engine.journal import Journal
 from engine.targets import encode_targetid
 from partitions.healpix import radec_to_spatial_index
@@ -75,7 +76,7 @@ def replace_columns(table: pa.Table, values: Mapping[str, np.ndarray]) -> pa.Tab
 def write_all_sky(run: Path, folder: Path) -> AllSky:
     """Rows of a real run, repeated at other positions, through fragments, receipt and finish."""
     real = run / "catalogue"
-    schema = read_schema(real)
+    schema = without_votable(read_schema(real))
     rows = pa.concat_tables(
         [read_parquet(leaf_path(primary_folder(real), pixel)) for pixel in read_leaf_pixels(real)]
     )
@@ -101,7 +102,8 @@ def write_all_sky(run: Path, folder: Path) -> AllSky:
         plan = journal.begin(plan)
         fragments = journal.fragments_folder / str(pixel)
         written = write_fragments(table, ORDER, fragments, journal.wip_folder)
-        journal.record(pixel, {"plan_digest": plan.digest, "leaves": written, "quarantined": {}})
+        receipt = {"plan_digest": plan.digest, "leaves": written, "bricks": {}, "quarantined": {}}
+        journal.record(pixel, receipt)
         finish_catalogue(journal, plan)
     return AllSky(journal.catalogue_folder, ra_deg, dec_deg, targetid)
 
