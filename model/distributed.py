@@ -18,6 +18,7 @@ import os
 import pickle
 import signal
 import socket
+import sys
 import tempfile
 import threading
 import time
@@ -271,12 +272,18 @@ def _rank_main(
             world_size=size,
         )
         work(Ranks(rank, size, device), report, *arguments)
+        # None leaves while another may still wait for it.
+        dist.barrier()
     except BaseException as error:
         failure = _Failure(rank, time.monotonic(), _sendable(error), traceback.format_exc())
         connection.send(failure)
         # Not by way of the interpreter's end, where NCCL would wait for the other ranks.
         os._exit(1)
-    dist.destroy_process_group()
+    # Nor here: at the interpreter's end the threads of gloo, or the one below, are at times caught
+    # at work, and the process aborts after all is done.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def _end_with_parent() -> None:
