@@ -163,3 +163,53 @@ def test_pixels(all_sky: AllSky, opened: Any, order: int, numbers: tuple[int, ..
     assert found
     exact = PixelSearch([(order, number) for number in numbers], fine=True)
     assert found == lsdb_rows(opened.search(exact))
+
+
+def random_boxes(number: int, seed: int) -> list[Box]:
+    """Boxes of any size; every third reaches a pole, every other crosses RA 0."""
+    rng = np.random.default_rng(seed)
+    boxes = []
+    for count in range(number):
+        width = 10 ** rng.uniform(-1, 2.4)
+        west = -width * rng.uniform() if count % 2 else rng.uniform(0, 360)
+        low, high = np.sort(rng.uniform(-90, 90, 2))
+        low, high = {0: (low, 90), 1: (-90, high)}.get(count % 6, (low, high))
+        boxes.append(Box(west % 360, (west + width) % 360, float(low), float(high)))
+    return boxes
+
+
+def cones_at_poles_and_ra_0(number: int, seed: int) -> list[Cone]:
+    rng = np.random.default_rng(seed)
+    radius = 10 ** rng.uniform(2, 5.3, number)
+    near = rng.uniform(0, radius / 3600, number)
+    pole = rng.choice([-1, 1], number)
+    cones = [
+        Cone(ra, sign * (90 - min(d, 30)), r)
+        for ra, sign, d, r in zip(rng.uniform(0, 360, number), pole, near, radius, strict=True)
+    ]
+    for index in range(0, number, 2):
+        ra = float((near[index] * pole[index]) % 360)
+        cones[index] = Cone(ra, float(rng.uniform(-60, 60)), float(radius[index]))
+    return cones
+
+
+@pytest.mark.slow
+def test_two_hundred_random_regions(all_sky: AllSky, opened: Any) -> None:
+    num_rows = 0
+    for cone in [*random_cones(35, 11), *cones_at_poles_and_ra_0(35, 12)]:
+        found = rows_of(all_sky, cone)
+        searched = opened.cone_search(cone.ra_deg, cone.dec_deg, cone.radius_arcsec)
+        assert found == lsdb_rows(searched), cone
+        num_rows += len(found)
+    for box in random_boxes(65, 13):
+        found = rows_of(all_sky, box)
+        ra, dec = (box.ra1_deg, box.ra2_deg), (box.dec1_deg, box.dec2_deg)
+        assert found == lsdb_rows(opened.box_search(ra, dec)), box
+        num_rows += len(found)
+    for polygon in random_polygons(65, 14):
+        found = rows_of(all_sky, polygon)
+        on_edge = rows_on_edge(all_sky, polygon)
+        searched = opened.polygon_search(list(polygon.vertices_deg))
+        assert found - on_edge == lsdb_rows(searched) - on_edge, polygon
+        num_rows += len(found)
+    assert num_rows > 100_000
