@@ -252,6 +252,8 @@ class TrainingSet:
     """(N,) ICRS."""
     targetid: npt.NDArray[np.int64] | None = None
     """(N,) DESI TARGETID; None where the rows are no sources of a survey."""
+    class_code: npt.NDArray[np.int32] | None = None
+    """(N,) which class a row is of, from 0; None where classes are not known."""
 
     def __len__(self) -> int:
         return len(self.z_true)
@@ -322,12 +324,14 @@ class TrainingSet:
             name: np.concatenate([part.arrays[name] for part in parts]) for name in parts[0].arrays
         }
         targetids = [part.targetid for part in parts if part.targetid is not None]
+        codes = [part.class_code for part in parts if part.class_code is not None]
         return cls(
             arrays,
             np.concatenate([part.z_true for part in parts]),
             np.concatenate([part.ra_deg for part in parts]),
             np.concatenate([part.dec_deg for part in parts]),
             np.concatenate(targetids) if len(targetids) == len(parts) else None,
+            np.concatenate(codes) if len(codes) == len(parts) else None,
         )
 
     def take(self, rows: Rows) -> TrainingSet:
@@ -339,6 +343,7 @@ class TrainingSet:
             self.ra_deg[rows],
             self.dec_deg[rows],
             None if self.targetid is None else self.targetid[rows],
+            None if self.class_code is None else self.class_code[rows],
         )
 
     @property

@@ -116,6 +116,8 @@ class TrainConfig:
     balance: float = 0.0
     """0 lets every row count alike, 1 every redshift: rows weigh as density^-balance, at most
     10 times the mean. The posteriors then hold for a sample of that mixture."""
+    balance_classes: float = 0.0
+    """The same for classes: rows weigh as (rows of their class)^-balance_classes besides."""
     grid: Literal["log", "linear"] = "log"
     """Bins of equal width in ln(1 + z), or in z as in the source."""
     z_max: float = 4.0
@@ -143,8 +145,9 @@ class TrainConfig:
             raise ValueError(
                 f"devices={self.devices} on device={self.device!r}: expected 'cuda' or 'cpu'"
             )
-        if not 0 <= self.balance <= 1:
-            raise ValueError(f"balance={self.balance}: expected 0 to 1")
+        for name in ("balance", "balance_classes"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name}={getattr(self, name)}: expected 0 to 1")
         unknown = [band for band in self.bands if band not in BANDS]
         if unknown or not self.bands:
             raise ValueError(f"bands={self.bands}: expected a part of {BANDS}")
@@ -189,18 +192,43 @@ def split_rows(train_set: TrainingSet, config: TrainConfig) -> Split:
 
 
 def balancing_weights(
-    z_true: npt.NDArray[np.float64], train_rows: Rows, balance: float
+    z_true: npt.NDArray[np.float64],
+    train_rows: Rows,
+    balance: float,
+    class_code: npt.NDArray[np.integer] | None = None,
+    balance_classes: float = 0.0,
 ) -> npt.NDArray[np.float32]:
-    """(N,) weight of every row, 1 on average over the training rows; see TrainConfig.balance."""
-    if balance == 0:
-        return np.ones(len(z_true), np.float32)
-    # Bins of 0.05 in ln(1 + z): wide enough to hold rows, narrow beside any class.
-    place = (np.log1p(np.maximum(z_true, 0)) / 0.05).astype(np.int64)
-    counts = np.bincount(place[train_rows], minlength=int(place.max()) + 1)
-    weight = np.maximum(counts[place], 1.0) ** -balance
+    """(N,) weight of every row, 1 on average over the training rows; see TrainConfig.balance.
+
+    Raises
+    ------
+    ValueError
+        If classes are to be balanced, and there are fewer than two.
+    """
+    weight = np.ones(len(z_true))
+    if balance > 0:
+        # Bins of 0.05 in ln(1 + z): wide enough to hold rows, narrow beside any class.
+        place = (np.log1p(np.maximum(z_true, 0)) / 0.05).astype(np.int64)
+        weight *= _rarity(place, train_rows, balance)
+    if balance_classes > 0:
+        num_classes = 0 if class_code is None else len(np.unique(class_code[train_rows]))
+        if class_code is None or num_classes < 2:
+            raise ValueError(
+                f"balance_classes={balance_classes} with training rows of {num_classes} class(es): "
+                "there is nothing to balance"
+            )
+        weight *= _rarity(class_code.astype(np.int64), train_rows, balance_classes)
     weight /= weight[train_rows].mean()
     weight = np.minimum(weight, 10.0)
     return np.asarray(weight / weight[train_rows].mean(), np.float32)
+
+
+def _rarity(
+    place: npt.NDArray[np.int64], train_rows: Rows, power: float
+) -> npt.NDArray[np.float64]:
+    """(N,) (training rows in the same place)^-power."""
+    counts = np.bincount(place[train_rows], minlength=int(place.max()) + 1)
+    return np.asarray(np.maximum(counts[place], 1.0) ** -power)
 
 
 def redshift_grid(config: TrainConfig, num_bins: int) -> RedshiftGrid:
@@ -268,7 +296,13 @@ class _Trainer:
         self.ranks, self.device = ranks, ranks.device
         self.network = network.to(self.device)
         self.edges = torch.from_numpy(grid.edges).to(self.device)
-        self.row_weight = balancing_weights(train_set.z_true, split.train, config.balance)
+        self.row_weight = balancing_weights(
+            train_set.z_true,
+            split.train,
+            config.balance,
+            train_set.class_code,
+            config.balance_classes,
+        )
         self.rng = np.random.default_rng(config.seed)
         steps_per_epoch = math.ceil(len(split.train) / config.batch_size)
         self.optimizer = torch.optim.AdamW(
@@ -570,11 +604,12 @@ def _row_digests(trainer: _Trainer) -> dict[str, dict[str, str]]:
 
 
 def _json_settings(config: TrainConfig) -> dict[str, Any]:
-    """The settings as JSON values; `devices` where it is not 1, so that older digests hold."""
+    """The settings as JSON values; those added later only where they are not the default, so that
+    older digests hold."""
     return {
         key: list(value) if isinstance(value, tuple) else value
         for key, value in asdict(config).items()
-        if (key, value) != ("devices", 1)
+        if (key, value) not in (("devices", 1), ("balance_classes", 0.0))
     }
 
 
@@ -614,6 +649,8 @@ class _Job:
             "train": self.split.train,
             "validation": self.split.validation,
         }
+        if train_set.class_code is not None and self.config.balance_classes > 0:
+            arrays["class_code"] = train_set.class_code
         return run_identity(settings, arrays)
 
     def trainer(self, train_set: TrainingSet, ranks: Ranks) -> _Trainer:

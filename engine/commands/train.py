@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 
 from engine.arrays.read import open_training_arrays, read_training_rows
 from engine.commands.options import (
@@ -81,6 +83,14 @@ from partitions.tiling import select_bricks
     show_default=True,
     help="0: every source counts alike; 1: every redshift does.",
 )
+@click.option(
+    "--balance-classes",
+    type=click.FloatRange(0, 1),
+    default=0.0,
+    show_default=True,
+    help="0: every source counts alike; 1: every class (ELG_CLASS, CLASS or SPECTYPE of the truth "
+    "table) does.",
+)
 @click.option("--epochs", type=click.IntRange(min=1), default=30, show_default=True)
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option(
@@ -116,6 +126,7 @@ def train(
     head: str | None,
     pretrained: tuple[Path, ...],
     balance: float,
+    balance_classes: float,
     epochs: int,
     seed: int,
     device: str | None,
@@ -138,7 +149,9 @@ def train(
       engine train --arrays photoz-arrays --output my-weights
     """
     refuse_two_sources("train", survey, truth, arrays)
-    config = _train_config(seed, epochs, balance, device, devices, precision, bfloat16)
+    config = _train_config(
+        seed, epochs, balance, balance_classes, device, devices, precision, bfloat16
+    )
     check_folder("--output", output)
     progress_folder = output.with_name(f"{output.name}.training")
     check_folder("--output", progress_folder)
@@ -196,7 +209,7 @@ def _collect(
         manifest = open_training_arrays(arrays, size)
         dropped = manifest.dropped_by_table
         with Progress("arrays", len(manifest.bricks), "bricks", quiet=as_json) as progress:
-            collected, _ = read_training_rows(arrays, manifest, size, progress.advance)
+            collected, labels = read_training_rows(arrays, manifest, size, progress.advance)
     else:
         assert survey is not None
         layout = open_survey(survey)
@@ -207,6 +220,11 @@ def _collect(
             collected = collect_training_rows(
                 layout, bricks, known.truth, size, lambda _brick, _rows: progress.advance()
             )
+        place = np.argsort(known.targetid)
+        found = np.searchsorted(known.targetid[place], collected.targetid)
+        labels = known.labels[place][found]
+    codes = np.unique(labels, return_inverse=True)[1].astype(np.int32)
+    collected = replace(collected, rows=replace(collected.rows, class_code=codes))
     left_out = dropped_text(dropped)
     say(
         as_json,
@@ -221,6 +239,7 @@ def _train_config(
     seed: int,
     epochs: int,
     balance: float,
+    balance_classes: float,
     device: str | None,
     devices: int,
     precision: str | None,
@@ -236,6 +255,7 @@ def _train_config(
             seed=seed,
             epochs=epochs,
             balance=balance,
+            balance_classes=balance_classes,
             precision=chosen,
             device=device,
             devices=devices,

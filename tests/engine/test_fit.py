@@ -52,10 +52,14 @@ def test_train_command_writes_weights_that_run(
 ) -> None:
     weights = tmp_path / "weights"
     report = json.loads(
-        engine("train", "--survey", mock_survey, "--output", weights, "--epochs", 2, "--json")
+        engine(
+            *("train", "--survey", mock_survey, "--output", weights),
+            *("--epochs", 2, "--balance-classes", 0.3, "--json"),
+        )
     )
     loaded = load_weights(weights)
     assert report["digest"] == loaded.digest
+    assert loaded.provenance["train_config"]["balance_classes"] == 0.3
     rows = loaded.provenance["rows"]
     assert rows["train"] > rows["validation"] > 0
     assert rows["test"] > 0

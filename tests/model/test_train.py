@@ -194,6 +194,21 @@ def test_balancing_weights_even_out_redshifts(balance: float, seed: int) -> None
         assert (weight == 1).all()
 
 
+def test_balancing_weights_even_out_classes() -> None:
+    rng = np.random.default_rng(0)
+    z, rows = rng.uniform(0, 1, 1000), np.arange(0, 1000, 2)
+    code = (rng.random(1000) < 0.3).astype(np.int32)
+    weight = balancing_weights(z, rows, 0.0, code, 1.0)
+    per_class = np.bincount(code[rows], weights=weight[rows])
+    assert per_class[0] == pytest.approx(per_class[1], rel=1e-3)
+    assert weight[rows].mean() == pytest.approx(1, rel=1e-4)
+    both = balancing_weights(z, rows, 0.5, code, 1.0)
+    assert both == pytest.approx(weight * balancing_weights(z, rows, 0.5, code, 0.0), rel=0.2)
+    for codes, number in ((None, 0), (np.zeros(1000, np.int32), 1)):
+        with pytest.raises(ValueError, match=f"rows of {number} class"):
+            balancing_weights(z, rows, 0.0, codes, 1.0)
+
+
 def test_a_balanced_training_moves_probability_to_rare_redshifts(
     tiny_set: TrainingSet, quick: TrainConfig, small_network: CompactConfig
 ) -> None:
