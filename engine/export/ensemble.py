@@ -29,7 +29,6 @@ from engine.catalogue.read import read_properties
 from engine.catalogue.schema import FLAG_COLUMN, POINT_COLUMNS, QUANTILE_COLUMN
 from engine.config import UserError
 from engine.leaf_columns import catalogue_columns, iterate_leaves, quantile_levels
-from engine.quantiles import extended_levels, extended_redshifts
 
 _POINT_NAMES = {
     "object_id": "TARGETID",
@@ -160,3 +159,24 @@ def _meta(levels: npt.NDArray[np.float64]) -> dict[str, npt.NDArray[Any]]:
         "ensure_extent": np.array([False]),
         "quants": extended_levels(levels)[None, :],
     }
+
+
+def extended_levels(levels: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """(Q + 2,) the levels with 0 and 1 at the ends."""
+    return np.concatenate([[0.0], levels, [1.0]])
+
+
+def extended_redshifts(
+    quantiles_NQ: npt.NDArray[np.floating], levels: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    """(N, Q + 2) redshifts at `extended_levels`.
+
+    The ends are not stored. As qp does, they go on with the density between the last two levels;
+    unlike qp's, the lower end stays at or above z = 0 where the lowest quantile does.
+    """
+    quantiles = np.asarray(quantiles_NQ, dtype=np.float64)
+    low, high = quantiles[:, :2], quantiles[:, -2:]
+    below = levels[0] / (levels[1] - levels[0]) * (low[:, 1] - low[:, 0])
+    above = (1 - levels[-1]) / (levels[-1] - levels[-2]) * (high[:, 1] - high[:, 0])
+    first = np.maximum(low[:, 0] - below, np.minimum(low[:, 0], 0.0))
+    return np.concatenate([first[:, None], quantiles, (high[:, 1] + above)[:, None]], axis=1)

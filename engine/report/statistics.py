@@ -209,7 +209,7 @@ def _judge(
 ) -> None:
     rows = np.isfinite(z_spec)
     z, z_phot = z_spec[rows], leaf["Z_PHOT_MEDIAN"][rows].astype(np.float64)
-    pit = cumulative_at(leaf["Z_PHOT_QUANTILES"][rows], levels, z[:, None])[:, 0]
+    pit = cumulative_at(leaf["Z_PHOT_QUANTILES"][rows], levels, z)
     intervals = {
         name: leaf[f"Z_PHOT_{name.upper()}"][rows] for name in ("l68", "u68", "l95", "u95")
     }

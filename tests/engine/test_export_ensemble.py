@@ -14,6 +14,8 @@ import pytest
 import qp
 import tables_io
 
+from engine.export.ensemble import extended_levels, extended_redshifts
+
 Engine = Callable[..., str]
 
 
@@ -98,3 +100,11 @@ def test_mistakes_are_one_line(
     text = engine("export", catalogue, "--qp", tmp_path / "a.hdf5", expect=2)
     assert "pip install 'photoz-engine[qp]'" in text
     assert not (tmp_path / "a.hdf5").exists()
+
+
+def test_ends_go_on_with_the_last_density_and_stay_above_zero() -> None:
+    levels = np.array([0.1, 0.2, 0.8, 0.9])
+    redshifts = extended_redshifts(np.array([[1, 1.2, 2, 2.3], [0.05, 0.2, 1, 1.1]]), levels)
+    np.testing.assert_allclose(redshifts[:, 0], [0.8, 0.0], atol=1e-7)
+    np.testing.assert_allclose(redshifts[:, -1], [2.6, 1.2], rtol=1e-6)
+    assert extended_levels(levels)[[0, -1]].tolist() == [0, 1]

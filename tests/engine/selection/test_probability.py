@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from engine.quantiles import cumulative_at
 from engine.selection import interval_probability
-from engine.selection.probability import quantile_cdf
 from model.posterior import QUANTILE_LEVELS, RedshiftGrid, summarise
 from model.posterior import interval_probability as exact_probability
 from model.predict import Predictor
@@ -29,7 +29,7 @@ QUANTILES = hnp.arrays(np.int64, (3, len(QUANTILE_LEVELS)), elements=st.integers
 def test_a_distribution_never_decreases_and_stays_within_0_and_1(
     quantiles: np.ndarray, redshifts: list[float]
 ) -> None:
-    cdf = np.stack([quantile_cdf(quantiles, QUANTILE_LEVELS, z) for z in sorted(redshifts)])
+    cdf = np.stack([cumulative_at(quantiles, QUANTILE_LEVELS, z) for z in sorted(redshifts)])
     assert ((cdf >= 0) & (cdf <= 1)).all()
     assert (np.diff(cdf, axis=0) >= -1e-12).all()
 
@@ -40,7 +40,7 @@ def test_at_a_quantile_stands_its_level(quantiles: np.ndarray) -> None:
         for z in np.unique(row[row > 0]):
             # Of several equal quantiles one of their levels.
             levels = np.array(QUANTILE_LEVELS)[row == z]
-            (value,) = quantile_cdf(row[None], QUANTILE_LEVELS, float(z))
+            (value,) = cumulative_at(row[None], QUANTILE_LEVELS, float(z))
             assert levels.min() - 1e-9 <= value <= levels.max() + 1e-9
 
 
@@ -57,7 +57,7 @@ def test_probabilities_of_adjacent_ranges_add_up(
 
 def test_everything_lies_above_zero_and_within_any_wide_range() -> None:
     quantiles = np.linspace(0.02, 1.5, len(QUANTILE_LEVELS), dtype=np.float32)[None]
-    assert quantile_cdf(quantiles, QUANTILE_LEVELS, 0.0) == 0
+    assert cumulative_at(quantiles, QUANTILE_LEVELS, 0.0) == 0
     assert interval_probability(quantiles, QUANTILE_LEVELS, -1, 50) == pytest.approx(1)
     with pytest.raises(ValueError, match="must not be empty"):
         interval_probability(quantiles, QUANTILE_LEVELS, 1.0, 1.0)
@@ -78,8 +78,8 @@ def test_tails_carry_on_with_the_density_inside() -> None:
     levels = (0.1, 0.3, 0.7, 0.9)
     quantiles = np.array([[1.0, 1.2, 1.4, 1.6]], dtype=np.float64)
     scale = 0.1 * 0.2 / 0.2  # beyond / density
-    assert quantile_cdf(quantiles, levels, 1.0 - scale * np.log(2)) == pytest.approx(0.05)
-    assert quantile_cdf(quantiles, levels, 1.6 + scale * np.log(2)) == pytest.approx(0.95)
+    assert cumulative_at(quantiles, levels, 1.0 - scale * np.log(2)) == pytest.approx(0.05)
+    assert cumulative_at(quantiles, levels, 1.6 + scale * np.log(2)) == pytest.approx(0.95)
 
 
 def test_error_against_the_networks_exact_posteriors(mock_survey: Path) -> None:
