@@ -6,6 +6,7 @@ import logging
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import dask
 from distributed import Client, LocalCluster
@@ -17,16 +18,35 @@ _SETTINGS = {
     # that can be a healthy one: a cluster then loses all its workers for good. Nannies restart
     # their workers within seconds, so there is nothing to clean up.
     "distributed.deploy.lost-worker-timeout": "1h",
-    # An empty cluster fails instead of hanging.
-    "distributed.scheduler.no-workers-timeout": "10m",
+    # The driver counts deaths itself, and knows which brick was in work.
+    "distributed.scheduler.allowed-failures": 0,
     # Partitions write to disk and hold one brick; spilling Dask's own data would help nobody.
     "distributed.worker.memory.target": False,
     "distributed.worker.memory.spill": False,
 }
 
 
+@dataclass(frozen=True)
+class OpenCluster:
+    """Dask workers that are there, and what keeps them there."""
+
+    client: Client
+    num_workers: int
+    dashboard_url: str | None = None
+
+    def replace_lost(self) -> list[str]:
+        return []
+
+    def waiting_for(self) -> str | None:
+        return None
+
+    def describe(self) -> str:
+        num_alive = len(self.client.scheduler_info(n_workers=-1)["workers"])
+        return f"{num_alive} of {self.num_workers} workers are there"
+
+
 @contextmanager
-def open_cluster(profile: MachineProfile) -> Iterator[Client]:
+def open_cluster(profile: MachineProfile) -> Iterator[OpenCluster]:
     """A Dask client on the machine that the profile describes; closed on leaving.
 
     Workers run one thread each, and scheduler and workers listen on the loopback interface only.
@@ -51,4 +71,4 @@ def open_cluster(profile: MachineProfile) -> Iterator[Client]:
         ) as cluster,
         Client(cluster) as client,
     ):
-        yield client
+        yield OpenCluster(client, profile.workers)

@@ -35,6 +35,8 @@ class Limits:
     """If nothing moves for this long, the run ends with a diagnosis."""
     deaths: int = 3
     """A brick that kills the process reading it this often is set aside."""
+    drain_seconds: float = 90.0
+    """When the run is told to stop, partitions in work have this long to end."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """The command line: one word per step, in the order of the data.
 
 Exit codes: 0 done; 1 a check failed; 2 the user's mistake, in one line; 3 done, but bricks were
-quarantined or partitions given up.
+quarantined or partitions given up; 4 the machine cannot go on; 128 + signal: told to stop.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from engine.commands.catalogue import finish, status, verify
 from engine.commands.evaluate import evaluate_command, importance_command
 from engine.commands.export import export
 from engine.commands.mock import mock
-from engine.commands.options import EXIT_QUARANTINED, EXIT_USER_ERROR
+from engine.commands.options import EXIT_MACHINE_FAILED, EXIT_QUARANTINED, EXIT_USER_ERROR
 from engine.commands.plan import plan
 from engine.commands.query import query_command
 from engine.commands.report import report
@@ -27,6 +27,7 @@ from engine.commands.targets import targets
 from engine.commands.train import train
 from engine.commands.truth import truth
 from engine.config import UserError
+from engine.schedule import RunFailedError, RunStoppedError
 from engine.table.commands import table
 from model.checkpoint import CheckpointError
 from model.weights import WeightsError
@@ -76,6 +77,10 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         _fail("interrupted; what is done is kept, repeat the command to go on", 130)
+    except RunStoppedError as stop:
+        _fail("stopped; what is done is kept, repeat the command to go on", stop.exit_code)
+    except RunFailedError as error:
+        _fail(f"{error}; what is done is kept, repeat the command to go on", EXIT_MACHINE_FAILED)
     except (UserError, SurveyError, WeightsError, CheckpointError, ProfileError) as error:
         _fail(str(error), EXIT_USER_ERROR)
     except BrickError as error:

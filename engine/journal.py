@@ -7,6 +7,9 @@
     RUN/catalogue/                the HATS collection that `finish` makes of the fragments
     RUN/quarantined.txt           bricks left out, one a line with the reason: a list for --bricks
     RUN/wip/                      unfinished files; swept when a run begins
+    RUN/workers/, RUN/driver.json what the processes of the run do now
+    RUN/deaths/                   processes that died, and the bricks that they had in work
+    RUN/submit/                   the job that `engine submit` wrote
 
 Done means a receipt. Remaining = planned - receipts.
 """
@@ -16,13 +19,14 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from engine.atomic import to_json, write_atomic
 from engine.config import UserError
-from engine.lock import hold_lock
+from engine.deaths import forget_deaths
+from engine.lock import LOCK_FILE, BusyError, hold_lock
 from engine.plan import (
     PlannedPartition,
     RunPlan,
@@ -36,6 +40,9 @@ from partitions.healpix import Pixel
 Receipt = dict[str, Any]
 
 QUARANTINE_LIST = "quarantined.txt"
+SUBMIT_FOLDER = "submit"
+LOG_FOLDER = "slurm-logs"
+_WAIT_FOR_OTHERS_S = 600.0
 
 
 class Journal:
@@ -69,11 +76,14 @@ class Journal:
             raise UserError(f"{self.plan_path}: cannot be read ({error})") from None
         return plan_from_json(data, self.plan_path)
 
-    def begin(self, plan: RunPlan, retry_quarantined: bool = False) -> RunPlan:
+    def begin(
+        self, plan: RunPlan, retry_quarantined: bool = False, is_alone: bool = True
+    ) -> RunPlan:
         """Create the run directory, or accept it if it belongs to the same plan.
 
         With `retry_quarantined`, partitions with quarantined bricks lose their receipts, and the
-        files of those bricks may have changed.
+        files of those bricks may have changed. Without `is_alone`, unfinished files may be those
+        of another process at work and are left.
 
         Raises
         ------
@@ -83,7 +93,8 @@ class Journal:
         if not self.exists():
             self._create(plan)
             return plan
-        self._sweep()
+        if is_alone:
+            self._sweep()
         old = self.read_plan()
         refuse_other_plan(old, plan, self.folder)
         quarantined = self.quarantined_bricks(old)
@@ -100,6 +111,7 @@ class Journal:
             write_atomic(self.plan_path, to_json(plan_to_json(plan)), self.wip_folder)
         # Only now: killed in between, the next attempt finds the new plan and the old receipts.
         if retry_quarantined:
+            forget_deaths(self.folder, quarantined)
             self._forget_quarantined(plan)
         return plan
 
@@ -114,14 +126,16 @@ class Journal:
 
     def _refuse_strangers(self) -> None:
         """A folder without a plan may hold what a first attempt leaves that was killed before its
-        plan was written: a lock, empty folders, and an unfinished plan in wip/. Nothing else."""
+        plan was written: a lock, empty folders, and an unfinished plan in wip/; or what
+        `engine submit` leaves. Nothing else."""
         empty = {folder.name for folder in self._own_folders()[1:]}
         for entry in sorted(self.folder.iterdir()):
             is_wip = entry == self.wip_folder and all(
                 litter.name.startswith("wip-") for litter in entry.iterdir()
             )
             is_empty = entry.name in empty and not any(entry.iterdir())
-            if entry.name != "lock" and not is_wip and not is_empty:
+            is_ours = entry.name.startswith(LOCK_FILE) or entry.name in (SUBMIT_FOLDER, LOG_FOLDER)
+            if not is_ours and not is_wip and not is_empty:
                 raise UserError(
                     f"{self.folder}: not empty and no run (it holds {entry.name!r}, but no "
                     "plan.json); choose another --output"
@@ -148,15 +162,59 @@ class Journal:
         UserError
             If it cannot be made or written, or another process holds it.
         """
+        self._refuse_other_folder()
+        with hold_lock(self.folder, "run"):
+            yield
+
+    @contextmanager
+    def shared(self, plan: RunPlan, index: int, num_jobs: int) -> Iterator[RunPlan]:
+        """Hold the run directory as one of several jobs, each with partitions of its own.
+
+        The first creates the directory, the others accept it; whoever finds nobody at work sweeps.
+
+        Raises
+        ------
+        UserError
+            If it cannot be made or written, belongs to another plan, a process holds it alone, or
+            the same job runs already.
+        """
+        self._refuse_other_folder()
+        job = f"job {index} of {num_jobs}"
+        with ExitStack() as held:
+            held.enter_context(
+                hold_lock(self.folder, job, name=f"{LOCK_FILE}-{index}-of-{num_jobs}")
+            )
+            with hold_lock(
+                self.folder, "run", name=f"{LOCK_FILE}-begin", wait_s=_WAIT_FOR_OTHERS_S
+            ):
+                try:
+                    with hold_lock(self.folder, "run"):
+                        plan = self.begin(plan)
+                    is_begun = True
+                except BusyError:
+                    is_begun = False
+                held.enter_context(
+                    hold_lock(self.folder, "run", shared=True, wait_s=_WAIT_FOR_OTHERS_S)
+                )
+                if not is_begun:
+                    plan = self.begin(plan, is_alone=False)
+            yield plan
+
+    @contextmanager
+    def locked_after_others(self) -> Iterator[None]:
+        """Hold the run directory alone, once the jobs that share it have ended."""
+        with hold_lock(self.folder, "run", wait_s=_WAIT_FOR_OTHERS_S):
+            yield
+
+    def _refuse_other_folder(self) -> None:
+        """Before a lock file is left in somebody's folder."""
         try:
             if not self.exists() and self.folder.is_dir():
-                self._refuse_strangers()  # Before a lock file is left in somebody's folder.
+                self._refuse_strangers()
         except OSError as error:
             raise UserError(
                 f"--output {self.folder}: cannot be read ({error.strerror}); choose another"
             ) from None
-        with hold_lock(self.folder, "run"):
-            yield
 
     def _receipt_path(self, pixel: Pixel) -> Path:
         return self.receipts_folder / f"{pixel}.json"

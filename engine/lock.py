@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,26 +14,43 @@ from engine.config import UserError
 LOCK_FILE = "lock"
 
 
+class BusyError(UserError):
+    """Another process holds the folder."""
+
+
 @contextmanager
-def hold_lock(folder: Path, what: str) -> Iterator[None]:
+def hold_lock(
+    folder: Path, what: str, *, shared: bool = False, name: str = LOCK_FILE, wait_s: float = 0.0
+) -> Iterator[None]:
     """Hold a folder, creating it if need be; `what` is the word for what is made there.
+
+    Parameters
+    ----------
+    shared
+        Beside others that share it, against one that holds it alone.
+    name
+        File that is locked; each name is a lock of its own.
+    wait_s
+        Try for so long.
 
     Raises
     ------
     UserError
-        If it cannot be made or written, or another process holds it.
+        If it cannot be made or written.
+    BusyError
+        If another process holds it.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o644)
+        descriptor = os.open(folder / name, os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
         raise UserError(
             f"--output {folder}: cannot be written ({error.strerror}); choose another"
         ) from None
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _lock(descriptor, fcntl.LOCK_SH if shared else fcntl.LOCK_EX, wait_s)
     except BlockingIOError:
-        raise UserError(
+        raise BusyError(
             f"{folder}: another process is working on this {what}; wait for it or stop it"
         ) from None
     except OSError as error:
@@ -44,3 +62,16 @@ def hold_lock(folder: Path, what: str) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def _lock(descriptor: int, kind: int, wait_s: float) -> None:
+    """flock, tried again for some time: a wait in the kernel could not be interrupted."""
+    deadline = time.monotonic() + wait_s
+    while True:
+        try:
+            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(0.2)

@@ -43,6 +43,11 @@ class Progress:
         elif time.monotonic() - self._last_line > _SECONDS_BETWEEN_LINES:
             self._line()
 
+    def say(self, text: str) -> None:
+        """A line of news, above the bar or among the lines; shown even to who wants no bar."""
+        tqdm.write(text, file=self._stream)
+        self._stream.flush()
+
     def set_done(self, done: int) -> None:
         """Like `advance`, for a caller that knows the total done."""
         self.advance(done - self._done)

@@ -18,13 +18,14 @@ from engine.summary import RunStatus, repeat_command
 _MAX_LISTED = 10
 
 
-def resume_line(plan: RunPlan, num_remaining: int, output: Path) -> str:
-    """How much of a run is to be done."""
+def resume_line(plan: RunPlan, num_remaining: int, output: Path, machine: str) -> str:
+    """How much of a run is to be done, and where."""
     total = len(plan.partitions)
     if num_remaining == total:
-        return f"Running {total} partitions ({plan.num_bricks} bricks) into {output}/"
+        return f"Running {total} partitions ({plan.num_bricks} bricks) into {output}/ on {machine}"
     if num_remaining:
-        return f"Resuming {output}/: {total - num_remaining} of {total} partitions are done"
+        done = f"{total - num_remaining} of {total} partitions are done"
+        return f"Resuming {output}/ on {machine}: {done}"
     return f"{output}/: all {total} partitions are done already"
 
 

@@ -12,14 +12,15 @@ import json
 import os
 import resource
 import socket
+import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
+from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 WORKERS_FOLDER = "workers"
 BEAT_S = 5.0
@@ -27,6 +28,8 @@ BEAT_S = 5.0
 STALE_S = 60.0
 EXIT_HUNG = 70
 """Exit code of a process that ends itself because a brick is not read to its end."""
+EXIT_DEVICE_LOST = 71
+"""Exit code of a process whose GPU can no longer be used."""
 
 
 @dataclass
@@ -43,7 +46,9 @@ class WorkerState:
     partition: str | None = None
     """In work now, `order-number`."""
     bricks: dict[str, float] = field(default_factory=dict)
-    """Bricks in work now -> Unix time when each was begun."""
+    """Bricks in work in this process now -> Unix time when each was begun."""
+    ahead: dict[str, float] = field(default_factory=dict)
+    """The same of its decode processes: if this process dies, it is not their fault."""
     hung: list[str] = field(default_factory=list)
     """Bricks that took longer than the limit: the process ended itself."""
     num_partitions: int = 0
@@ -60,6 +65,19 @@ class WorkerState:
     def is_fresh(self) -> bool:
         """Whether it has been heard of lately."""
         return time.time() - self.updated_at < STALE_S
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it runs: asked of the kernel on its own host, believed elsewhere."""
+        if self.host != socket.gethostname():
+            return self.is_fresh
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return False
+        except PermissionError:
+            return True
+        return True
 
     @property
     def path_name(self) -> str:
@@ -114,13 +132,14 @@ class WorkerMonitor:
     def partition(self, name: str) -> Iterator[None]:
         """While a partition is in work."""
         with self._lock:
-            self.state.partition, self.state.bricks = name, {}
+            self.state.partition, self.state.bricks, self.state.ahead = name, {}, {}
         self.write()
         try:
             yield
         finally:
             with self._lock:
-                self.state.partition, self.state.bricks = None, {}
+                self.state.partition, self.state.bricks, self.state.ahead = None, {}, {}
+                self.state.num_partitions += 1
             self.write()
 
     @contextmanager
@@ -134,6 +153,17 @@ class WorkerMonitor:
         finally:
             with self._lock:
                 self.state.bricks.pop(name, None)
+
+    @contextmanager
+    def brick_ahead(self, name: str) -> Iterator[None]:
+        """While a decode process works on a brick."""
+        with self._lock:
+            self.state.ahead[name] = time.time()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self.state.ahead.pop(name, None)
 
     def add(self, num_sources: int, seconds: dict[str, float]) -> None:
         """A brick is done."""
@@ -169,6 +199,12 @@ class WorkerMonitor:
             self.state.hung = hung
             self.write()
             if hung:
+                print(
+                    f"engine: {', '.join(hung)} in work for more than {self._limit_s:.0f} s; "
+                    f"process {self.state.pid} ends itself",
+                    file=sys.stderr,
+                    flush=True,
+                )
                 # A read that never returns cannot be interrupted from within: only the whole
                 # process can go. Its file stays and says why.
                 os._exit(EXIT_HUNG)
@@ -176,10 +212,8 @@ class WorkerMonitor:
 
 def _gpu_percent() -> float | None:
     """Utilisation of the first visible GPU, None where NVML cannot be asked."""
-    nvml: Any
     try:
-        import pynvml as nvml
-
+        nvml = import_module("pynvml")
         nvml.nvmlInit()
         visible = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0] or "0"
         handle = (

@@ -69,3 +69,16 @@ def repeatable(device: torch.device) -> Iterator[None]:
     finally:
         torch.set_deterministic_debug_mode(strict)
         torch.set_float32_matmul_precision(matmul)
+
+
+def is_device_lost(error: BaseException) -> bool:
+    """Whether an error of torch means that this process can no longer use its GPU.
+
+    After an illegal access or a lost device every further call fails; being out of memory is
+    no such error.
+    """
+    return (
+        isinstance(error, RuntimeError)
+        and not isinstance(error, torch.OutOfMemoryError)
+        and "CUDA error" in str(error)
+    )

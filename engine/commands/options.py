@@ -13,6 +13,7 @@ from engine.config import UserError
 EXIT_CHECK_FAILED = 1
 EXIT_USER_ERROR = 2
 EXIT_QUARANTINED = 3
+EXIT_MACHINE_FAILED = 4
 
 Command = Callable[..., Any]
 
@@ -26,6 +27,12 @@ workers_option = click.option(
     "--workers",
     type=click.IntRange(min=0),
     help="Worker processes; 0 works in this process.  [default: one per CPU; 0 for a small job]",
+)
+profile_option = click.option(
+    "--profile",
+    "profile_name",
+    metavar="NAME|FILE",
+    help="Machine profile: a name that `engine profiles` lists, or a TOML file.",
 )
 
 

@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import sys
 import time
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
 
-from deploy.cluster import open_cluster
-from deploy.profiles import MachineProfile, read_profile
 from engine.catalogue.finish import withdraw_catalogue
 from engine.commands.catalogue import finish_run
-from engine.commands.options import EXIT_QUARANTINED, json_option, say, workers_option
+from engine.commands.machine import THIS_PROCESS, choose_machine, drive
+from engine.commands.options import (
+    EXIT_QUARANTINED,
+    json_option,
+    profile_option,
+    say,
+    workers_option,
+)
 from engine.commands.run_settings import run_config, survey_options
 from engine.config import UserError
-from engine.infer import PartitionTask, make_task
-from engine.journal import Journal, Receipt
+from engine.journal import Journal
 from engine.plan import RunPlan, make_plan
-from engine.progress import Progress
 from engine.project import project
-from engine.schedule import run_dask, run_serial
 from engine.summary import RunStatus, accuracy, run_status
 from engine.terminal import resume_line, show_run
 from partitions.bricks import SurveyError
@@ -37,7 +39,13 @@ _SMALL_RUN_ROWS = 20_000
 @click.command()
 @survey_options
 @workers_option
-@click.option("--machine", type=click.Path(path_type=Path), help="Machine profile (TOML).")
+@profile_option
+@click.option(
+    "--index",
+    type=click.IntRange(min=0),
+    help="Do only this share of the partitions: job number, from 0. With --of.",
+)
+@click.option("--of", "num_jobs", type=click.IntRange(min=1), help="Number of jobs that share.")
 @click.option("--keep-arrays", is_flag=True, help="Keep the Zarr arrays of every brick.")
 @click.option(
     "--retry-quarantined",
@@ -54,7 +62,9 @@ def run(
     batch_size: int | None,
     output: Path | None,
     workers: int | None,
-    machine: Path | None,
+    profile_name: str | None,
+    index: int | None,
+    num_jobs: int | None,
     keep_arrays: bool,
     retry_quarantined: bool,
     as_json: bool,
@@ -67,34 +77,46 @@ def run(
     Examples:
       engine run --healpix-nside 32
       engine run --survey dr10 --region 149.5,150.7,1.6,2.8 --output cosmos
+      engine run --survey dr10 --output photoz --profile workstation-cuda
+      engine run --survey dr10 --output photoz --index 3 --of 64
     """
-    profile = _machine_profile(machine, workers)
+    machine = choose_machine(profile_name, workers, index, num_jobs)
+    if machine.share is not None and retry_quarantined:
+        raise UserError("--retry-quarantined with --index: others are at work; run it alone first")
     config = run_config(survey, nside, region, bricks_file, weights, batch_size, output, as_json)
     begin = time.monotonic()  # The mock survey's making is no part of the run.
     plan = make_plan(config)
-    if machine is None and workers is None and plan.num_rows < _SMALL_RUN_ROWS:
-        profile = None
+    if machine.is_default and plan.num_rows < _SMALL_RUN_ROWS:
+        machine = THIS_PROCESS
     journal = Journal(config.output)
-    with journal.locked():
-        plan = journal.begin(plan, retry_quarantined)
-        remaining = journal.remaining(plan)
-        finished = run_status(journal, plan).finished
+    with ExitStack() as held:
+        if machine.share is None:
+            held.enter_context(journal.locked())
+            plan = journal.begin(plan, retry_quarantined)
+        else:
+            plan = held.enter_context(journal.shared(plan, *machine.share))
+        remaining = machine.part_of(plan.partitions, journal.remaining(plan))
+        before = run_status(journal, plan)
         if remaining:
             _check_free_space(plan, journal, len(remaining) / len(plan.partitions), keep_arrays)
             withdraw_catalogue(journal.catalogue_folder)
-        if keep_arrays and len(remaining) < len(plan.partitions):
-            num_done = len(plan.partitions) - len(remaining)
-            say(as_json, f"--keep-arrays: {num_done} partitions are done, theirs were not kept")
-        tasks = [make_task(plan, partition, journal, keep_arrays) for partition in remaining]
-        num_before = run_status(journal, plan).num_sources
-        say(as_json, resume_line(plan, len(remaining), config.output))
-        given_up = _run_partitions(tasks, profile, as_json)
-        if not given_up and (remaining or not finished):
-            finish_run(journal, plan, as_json)
-        journal.list_quarantined(plan)
-        status = run_status(journal, plan)
+        if keep_arrays and before.num_partitions_done:
+            say(
+                as_json,
+                f"--keep-arrays: {before.num_partitions_done} partitions are done, "
+                "theirs were not kept",
+            )
+        say(as_json, resume_line(plan, len(remaining), config.output, machine.words))
+        given_up = drive(plan, remaining, journal, machine, keep_arrays, as_json)
+        if machine.share is None:
+            _end_run(journal, plan, given_up, bool(remaining) or not before.finished, as_json)
+    if machine.share is not None and not journal.remaining(plan):
+        # All are done: whoever comes first finishes, the others find it finished.
+        with journal.locked_after_others():
+            _end_run(journal, plan, given_up, not run_status(journal, plan).finished, as_json)
+    status = run_status(journal, plan)
     elapsed_s = time.monotonic() - begin
-    report = _run_report(plan, journal, status, elapsed_s, status.num_sources - num_before)
+    report = _run_report(plan, journal, status, elapsed_s, status.num_sources - before.num_sources)
     report["given_up"] = given_up
     if as_json:
         click.echo(json.dumps(report))
@@ -104,15 +126,13 @@ def run(
         sys.exit(EXIT_QUARANTINED)
 
 
-def _machine_profile(machine: Path | None, workers: int | None) -> MachineProfile | None:
-    """Where to run; None for this process."""
-    if machine is not None:
-        if workers is not None:
-            raise UserError(f"--machine {machine} and --workers {workers}: give one of them")
-        return read_profile(machine)
-    if workers is None:
-        workers = len(os.sched_getaffinity(0))
-    return MachineProfile(workers=workers) if workers else None
+def _end_run(
+    journal: Journal, plan: RunPlan, given_up: dict[str, str], is_unfinished: bool, as_json: bool
+) -> None:
+    """Publish the catalogue if all partitions are done, and list what was left out."""
+    if not given_up and is_unfinished:
+        finish_run(journal, plan, as_json)
+    journal.list_quarantined(plan)
 
 
 def _check_free_space(
@@ -128,28 +148,6 @@ def _check_free_space(
             f"--output {journal.folder}: {free / 1e9:.2f} GB free, about {needed / 1e9:.2f} GB "
             "needed; free some space or choose another"
         )
-
-
-def _run_partitions(
-    tasks: list[PartitionTask], profile: MachineProfile | None, as_json: bool
-) -> dict[str, str]:
-    """Run what remains, with progress in bricks; returns the partitions given up."""
-    if not tasks:
-        return {}
-    num_sources = 0
-    with Progress("bricks", sum(len(t.bricks) for t in tasks), "bricks", quiet=as_json) as progress:
-
-        def on_receipt(task: PartitionTask, receipt: Receipt) -> None:
-            nonlocal num_sources
-            num_sources += receipt["num_sources"]
-            progress.advance(len(task.bricks), f"{num_sources:,} sources")
-
-        if profile is None:
-            return run_serial(tasks, on_receipt)
-        num_workers = min(profile.workers, len(tasks))
-        profile = MachineProfile(**{**asdict(profile), "workers": num_workers})
-        with open_cluster(profile) as client:
-            return run_dask(tasks, client, num_workers, on_receipt)
 
 
 def _run_report(

@@ -75,7 +75,7 @@ def test_a_path_that_is_no_survey(engine: Engine, tmp_path: Path) -> None:
         (("--bricks", "{tmp}/strange.txt"), "9999p999"),
         (("--bricks", "{tmp}/blank.txt"), "names no brick"),
         (("--weights", "{tmp}"), "weights"),
-        (("--machine", "{tmp}/machine.toml"), "did you mean 'workers'"),
+        (("--profile", "{tmp}/profile.toml"), "did you mean 'workers'"),
     ],
 )
 def test_options(
@@ -83,7 +83,7 @@ def test_options(
 ) -> None:
     (tmp_path / "strange.txt").write_text("9999p999\n")
     (tmp_path / "blank.txt").write_text("# nothing\n\n")
-    (tmp_path / "machine.toml").write_text('kind = "local"\nworker = 2\n')
+    (tmp_path / "profile.toml").write_text('kind = "local"\nworker = 2\n')
     option, value = arguments[0], arguments[1].format(tmp=tmp_path)
     text = engine(
         "run", "--survey", mock_survey, option, value, "--output", tmp_path / "r", expect=2
