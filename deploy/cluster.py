@@ -20,6 +20,7 @@ _SETTINGS = {
     "distributed.deploy.lost-worker-timeout": "1h",
     # The driver counts deaths itself, and knows which brick was in work.
     "distributed.scheduler.allowed-failures": 0,
+    "distributed.worker.preload": ["deploy.worker_start"],
     # Partitions write to disk and hold one brick; spilling Dask's own data would help nobody.
     "distributed.worker.memory.target": False,
     "distributed.worker.memory.spill": False,
@@ -58,17 +59,22 @@ def open_cluster(profile: MachineProfile) -> Iterator[OpenCluster]:
             dir=profile.local_directory or None,
             ignore_cleanup_errors=True,
         ) as scratch,
-        LocalCluster(
-            n_workers=profile.workers,
-            threads_per_worker=1,
-            processes=True,
-            host="127.0.0.1",
-            dashboard_address=None,
-            memory_limit=profile.memory_limit,
-            local_directory=scratch,
-            # What a partition raises is raised again here, in one line; workers need not print it.
-            silence_logs=logging.CRITICAL,
-        ) as cluster,
+        _local_cluster(profile, scratch) as cluster,
         Client(cluster) as client,
     ):
         yield OpenCluster(client, profile.workers)
+
+
+def _local_cluster(profile: MachineProfile, scratch: str) -> LocalCluster:
+    return LocalCluster(
+        n_workers=profile.workers,
+        threads_per_worker=1,
+        processes=True,
+        host="127.0.0.1",
+        # Dask serves HTTP in any case, and would fight over its default port.
+        dashboard_address="127.0.0.1:0",
+        memory_limit=profile.memory_limit,
+        local_directory=scratch,
+        # What a partition raises is raised again here, in one line; workers need not print it.
+        silence_logs=logging.CRITICAL,
+    )

@@ -16,6 +16,7 @@ import signal
 import socket
 import threading
 import time
+import uuid
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -82,6 +83,9 @@ class DriverRules:
 
     max_deaths: int = 3
     """Fewer deaths never blame a brick."""
+    max_deaths_in_a_row: int = 0
+    """So many deaths without a finished partition: `RunFailedError`. 0 is 20 and four more for
+    each worker, so that a rack without power is no reason."""
     stall_s: float = 1800.0
     """Nothing moves for this long: `RunFailedError`."""
     drain_s: float = 90.0
@@ -220,6 +224,7 @@ class _Driver:
         self.given_up: dict[str, str] = {}
         self.is_draining = False
         self._results: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._name = uuid.uuid4().hex[:8]  # Another driver's results are none of ours.
         self._attempts: Counter[str] = Counter()
         self._bare_deaths: Counter[str] = Counter()
         self._deaths_in_a_row = 0
@@ -242,7 +247,7 @@ class _Driver:
             task = without_bricks(task, self._blamed)
             pixel = str(task.pixel)
             self._attempts[pixel] += 1
-            key = f"partition-{pixel}-{self._attempts[pixel]}"
+            key = f"partition-{pixel}-{self._name}-{self._attempts[pixel]}"
             # pure=False: what is submitted is to be done, whatever was done before.
             future = self._workers.client.submit(self._work, task, pure=False, key=key)
             self.in_flight[key] = (future, task)
@@ -296,7 +301,7 @@ class _Driver:
         self._say(f"a worker died in partition {pixel}{named}; it is tried again")
         self._find_blame()
         self._deaths_in_a_row += 1
-        limit = 20 + 4 * self._workers.num_workers
+        limit = self._rules.max_deaths_in_a_row or 20 + 4 * self._workers.num_workers
         if self._deaths_in_a_row >= limit:
             raise RunFailedError(
                 f"workers died {self._deaths_in_a_row} times in a row without finishing a "
