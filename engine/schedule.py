@@ -39,8 +39,12 @@ _WATCH_S = 15.0
 """Between two looks at what workers do and whether some are missing."""
 
 
-class RunStoppedError(Exception):
-    """The run was told to stop, and did; what is done is kept."""
+class RunStoppedError(BaseException):
+    """The run was told to stop, and did; what is done is kept.
+
+    Like KeyboardInterrupt no Exception: it is raised wherever a signal meets the work, and must not
+    be taken for something that is wrong with a file.
+    """
 
     def __init__(self, signal_number: int) -> None:
         super().__init__(signal_number)
