@@ -2,79 +2,82 @@
 
 from __future__ import annotations
 
-import logging
-import tempfile
+import signal
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 
 import dask
-from distributed import Client, LocalCluster
 
-from deploy.profiles import MachineProfile
-
-_SETTINGS = {
-    # Dask closes the nanny of a worker that is missing this long, and after two crashes in a row
-    # that can be a healthy one: a cluster then loses all its workers for good. Nannies restart
-    # their workers within seconds, so there is nothing to clean up.
-    "distributed.deploy.lost-worker-timeout": "1h",
-    # The driver counts deaths itself, and knows which brick was in work.
-    "distributed.scheduler.allowed-failures": 0,
-    "distributed.worker.preload": ["deploy.worker_start"],
-    # Partitions write to disk and hold one brick; spilling Dask's own data would help nobody.
-    "distributed.worker.memory.target": False,
-    "distributed.worker.memory.spill": False,
-}
-
-
-@dataclass(frozen=True)
-class OpenCluster:
-    """Dask workers that are there, and what keeps them there."""
-
-    client: Client
-    num_workers: int
-    dashboard_url: str | None = None
-
-    def replace_lost(self) -> list[str]:
-        return []
-
-    def waiting_for(self) -> str | None:
-        return None
-
-    def describe(self) -> str:
-        num_alive = len(self.client.scheduler_info(n_workers=-1)["workers"])
-        return f"{num_alive} of {self.num_workers} workers are there"
+from deploy.address import open_address
+from deploy.cuda import open_cuda
+from deploy.local import open_local
+from deploy.opened import OpenCluster
+from deploy.profiles import MachineProfile, ProfileError, check_profile
+from deploy.settings import DASK_SETTINGS
+from deploy.slurm_allocation import open_allocation
+from deploy.slurm_queue import job_name
 
 
 @contextmanager
-def open_cluster(profile: MachineProfile) -> Iterator[OpenCluster]:
-    """A Dask client on the machine that the profile describes; closed on leaving.
+def open_cluster(
+    profile: MachineProfile, num_workers: int, run_folder: Path
+) -> Iterator[OpenCluster]:
+    """Dask workers on the machine that the profile describes; gone on leaving.
 
-    Workers run one thread each, and scheduler and workers listen on the loopback interface only.
+    Parameters
+    ----------
+    num_workers
+        How many are wanted: the profile's, or fewer for a small run.
+    run_folder
+        The run directory. Slurm's workers write their logs there and find their certificates in
+        its wip/; the names of jobs and of a Kubernetes cluster derive from its path.
+
+    Raises
+    ------
+    ProfileError
+        If the machine does not give what the profile asks for, or a package is missing.
     """
-    with (
-        dask.config.set(_SETTINGS),
-        tempfile.TemporaryDirectory(
-            prefix="photoz-workers-",
-            dir=profile.local_directory or None,
-            ignore_cleanup_errors=True,
-        ) as scratch,
-        _local_cluster(profile, scratch) as cluster,
-        Client(cluster) as client,
-    ):
-        yield OpenCluster(client, profile.workers)
+    check_profile(profile, f"machine profile of kind {profile.kind!r}")
+    environment = dask.config.get("distributed.nanny.environ", {}) | profile.environment
+    settings = DASK_SETTINGS | {"distributed.nanny.environ": environment}
+    with dask.config.set(settings), _open(profile, num_workers, run_folder) as opened:
+        yield opened
 
 
-def _local_cluster(profile: MachineProfile, scratch: str) -> LocalCluster:
-    return LocalCluster(
-        n_workers=profile.workers,
-        threads_per_worker=1,
-        processes=True,
-        host="127.0.0.1",
-        # Dask serves HTTP in any case, and would fight over its default port.
-        dashboard_address="127.0.0.1:0",
-        memory_limit=profile.memory_limit,
-        local_directory=scratch,
-        # What a partition raises is raised again here, in one line; workers need not print it.
-        silence_logs=logging.CRITICAL,
-    )
+def _open(
+    profile: MachineProfile, num_workers: int, run_folder: Path
+) -> AbstractContextManager[OpenCluster]:
+    if profile.kind == "local":
+        return open_local(profile, num_workers)
+    if profile.kind == "cuda":
+        return open_cuda(profile, num_workers)
+    if profile.kind == "address":
+        return open_address(profile, num_workers)
+    if profile.kind == "kubernetes":
+        from deploy.kubernetes_cluster import open_kubernetes
+
+        return open_kubernetes(profile, num_workers, job_name(run_folder))
+    if profile.slurm.layout == "allocation":
+        return open_allocation(profile, num_workers)
+    try:
+        with _ctrl_c_kept():
+            from deploy.slurm_jobs import open_jobs
+    except ImportError as error:
+        raise ProfileError(
+            f"kind 'slurm' needs dask-jobqueue, which cannot be loaded ({error}): "
+            "pip install 'photoz-engine[slurm]'"
+        ) from None
+    return open_jobs(profile, num_workers, run_folder)
+
+
+@contextmanager
+def _ctrl_c_kept() -> Iterator[None]:
+    """dask_jobqueue, when it is imported, lets Ctrl-C end the process as if all went well."""
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, before)

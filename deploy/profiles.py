@@ -81,9 +81,12 @@ class Slurm:
     prologue: tuple[str, ...] = ()
     """Shell lines before Python starts, such as `module load cuda`: the one place for shell."""
     driver_queue: str = ""
+    """Of the driver's job; empty for `queue`."""
     driver_walltime: str = "12:00:00"
     driver_cores: int = 1
     driver_memory: str = "8GB"
+    driver_directives: tuple[str, ...] = ()
+    """More `#SBATCH` options of the driver's job; `qos` and `constraint` are the workers'."""
     resume: str = "requeue"
     """After a time limit: `requeue` this job, `chain` (a successor waits from the start, for sites
     without requeue), or `none`."""
@@ -189,7 +192,7 @@ def read_profile(path: Path) -> MachineProfile:
         data = tomllib.loads(path.read_text())
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ProfileError(f"{where}: cannot be read ({error})") from None
-    profile = _from_table(MachineProfile, data, where)
+    profile: MachineProfile = _from_table(MachineProfile, data, where)
     check_profile(profile, where)
     return profile
 
@@ -295,6 +298,13 @@ def check_profile(profile: MachineProfile, where: str) -> None:
     for name, word in _words(profile):
         if not _WORD.fullmatch(word):
             refuse(name, word, "only letters, digits and ._@:/=,+-[]&|*() without blanks")
+    for name, lines in (
+        ("slurm.directives", profile.slurm.directives),
+        ("slurm.driver_directives", profile.slurm.driver_directives),
+    ):
+        for line in lines:
+            if not line.startswith("-"):
+                refuse(name, line, "expected an option such as --gpus-per-task=1")
     for key, value in profile.environment.items():
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", key):
             refuse("environment", key, "expected a name of letters, digits and _")
@@ -323,6 +333,7 @@ def _words(profile: MachineProfile) -> list[tuple[str, str]]:
             for name in ("queue", "account", "qos", "constraint", "interface", "driver_queue")
         ),
         *(("slurm.directives", text) for text in slurm.directives),
+        *(("slurm.driver_directives", text) for text in slurm.driver_directives),
         *(
             (f"kubernetes.{item.name}", getattr(kubernetes, item.name))
             for item in fields(kubernetes)

@@ -148,7 +148,7 @@ def drive(
         )
         with (
             StopRequest().listening() as stop,
-            open_cluster(replace(profile, workers=num_workers)) as workers,
+            open_cluster(profile, num_workers, journal.folder) as workers,
         ):
             report.state.dashboard_url = workers.dashboard_url
             return run_dask(

@@ -34,8 +34,8 @@ def test_bad_profiles(tmp_path: Path, text: str, words: str) -> None:
 
 
 def test_workers_listen_on_loopback_and_run_one_thread() -> None:
-    with open_cluster(MachineProfile(workers=1)) as client:
-        info = client.scheduler_info(n_workers=-1)
+    with open_cluster(MachineProfile(), 1, Path()) as cluster:
+        info = cluster.client.scheduler_info(n_workers=-1)
         assert info["address"].startswith("tcp://127.0.0.1:")
         (worker,) = info["workers"].values()
         assert worker["nthreads"] == 1

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy.cluster import OpenCluster, open_cluster
+from deploy.cluster import open_cluster
+from deploy.opened import OpenCluster
 from deploy.profiles import MachineProfile
 from engine.infer import PartitionDone, PartitionTask
 from engine.schedule import (
@@ -74,8 +75,8 @@ def driven(tmp_path: Path) -> Driven:
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[OpenCluster]:
-    with open_cluster(MachineProfile(workers=2)) as opened:
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenCluster]:
+    with open_cluster(MachineProfile(), 2, tmp_path_factory.mktemp("run")) as opened:
         yield opened
 
 
