@@ -9,6 +9,7 @@ from pathlib import Path
 
 from deploy.cluster import open_cluster
 from deploy.profiles import MachineProfile, find_profile, read_profile
+from deploy.slurm_allocation import join_allocation
 from engine.config import UserError
 from engine.deaths import bricks_to_blame, read_deaths
 from engine.driver_state import DriverReport, driver_path
@@ -39,6 +40,12 @@ class Machine:
     """This job's number, from 0, and the number of jobs that share the run."""
     is_default: bool = False
     """Nothing was said of it: a small run may do without workers."""
+
+    def join(self) -> None:
+        """To be called before anything else: among the tasks of one Slurm job only the driver
+        comes back; the others serve until it has ended."""
+        if self.has_workers:
+            join_allocation(self.profile)
 
     def part_of(
         self, planned: Sequence[PlannedPartition], remaining: Sequence[PlannedPartition]
@@ -151,6 +158,7 @@ def drive(
             open_cluster(profile, num_workers, journal.folder) as workers,
         ):
             report.state.dashboard_url = workers.dashboard_url
+            report.state.num_workers = workers.num_workers
             return run_dask(
                 tasks,
                 workers,

@@ -81,6 +81,7 @@ def run(
       engine run --survey dr10 --output photoz --index 3 --of 64
     """
     machine = choose_machine(profile_name, workers, index, num_jobs)
+    machine.join()
     if machine.share is not None and retry_quarantined:
         raise UserError("--retry-quarantined with --index: others are at work; run it alone first")
     config = run_config(survey, nside, region, bricks_file, weights, batch_size, output, as_json)
