@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import socket
 import sys
 import threading
@@ -57,7 +56,7 @@ class WorkerState:
     seconds: dict[str, float] = field(default_factory=dict)
     """Step (decode, build, write, infer, fragments) -> seconds so far, of finished bricks."""
     memory_bytes: int = 0
-    """Largest resident memory so far."""
+    """Resident memory, its decode processes' left out."""
     gpu_percent: float | None = None
     """Utilisation of its GPU as NVML gives it."""
 
@@ -179,8 +178,7 @@ class WorkerMonitor:
             if self._stop.is_set():
                 return
             self.state.updated_at = time.time()
-            # Linux counts in kB.
-            self.state.memory_bytes = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+            self.state.memory_bytes = _resident_bytes()
             self.state.gpu_percent = _gpu_percent() if self.state.device != "cpu" else None
             # Not flushed: the kernel keeps it when the process dies, and a power cut ends the run.
             path = self._folder / self.state.path_name
@@ -208,6 +206,15 @@ class WorkerMonitor:
                 # A read that never returns cannot be interrupted from within: only the whole
                 # process can go. Its file stays and says why.
                 os._exit(EXIT_HUNG)
+
+
+def _resident_bytes() -> int:
+    """Of this process; 0 where the kernel has no /proc."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except (OSError, ValueError, IndexError):
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def _gpu_percent() -> float | None:

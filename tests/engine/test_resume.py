@@ -45,6 +45,22 @@ def test_workers_write_the_same_bytes_as_one_process(
     assert len(leaf_digests(run)) >= 20
 
 
+@pytest.mark.slow
+def test_decode_processes_write_the_same_bytes(
+    engine: Engine, mock_survey: Path, finished_run: Path, tmp_path: Path
+) -> None:
+    """Bricks built ahead of the network, on a scratch folder outside the run directory."""
+    scratch, profile = tmp_path / "scratch", tmp_path / "machine.toml"
+    scratch.mkdir()
+    profile.write_text(
+        f'workers = 1\nthreads = 3\ndecode_processes = 2\nlocal_directory = "{scratch}"\n'
+    )
+    run = tmp_path / "run"
+    engine("run", "--survey", mock_survey, "--output", run, "--profile", profile)
+    assert leaf_digests(run) == leaf_digests(finished_run)
+    assert not list(scratch.iterdir())
+
+
 @pytest.fixture(scope="module")
 def fine_run(engine: Engine, mock_survey: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same survey at nside 512, where every brick is a partition: more moments to be killed."""
