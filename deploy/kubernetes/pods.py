@@ -47,7 +47,7 @@ class Mounts:
 
 
 def literal(text: str) -> str:
-    """`text` so that Kubernetes expands nothing in it: it fills in `$(NAME)` and reads `$$` as `$`."""
+    """`text` so that it arrives as it is: Kubernetes fills in `$(NAME)` and reads `$$` as `$`."""
     return text.replace("$", "$$")
 
 

@@ -113,6 +113,11 @@ def test_environment_arrives_unchanged(value: str) -> None:
     assert variables["NOTE"] == value
 
 
+def test_each_of_these_comes_back() -> None:
+    manifests = [{"key": HOSTILE, **{text: text for text in HOSTILE}}]
+    assert _read(to_yaml(manifests)) == manifests
+
+
 @given(key=TEXTS, value=TEXTS)
 def test_any_mapping_comes_back(key: str, value: str) -> None:
     assert _read(to_yaml([{key: [value, {"n": 1, key: value}]}])) == [
