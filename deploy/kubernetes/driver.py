@@ -95,7 +95,7 @@ def access_manifests(profile: MachineProfile) -> list[Json]:
     rules = [
         ("kubernetes.dask.org", ["daskclusters"], ["create", "delete", "get", "list"]),
         # It watches them start.
-        ("kubernetes.dask.org", ["daskworkergroups"], ["get", "list"]),
+        ("kubernetes.dask.org", ["daskworkergroups"], ["list"]),
         ("", ["pods", "services"], ["get", "list"]),
         # It shows why a scheduler did not start.
         ("", ["pods/log"], ["get"]),
