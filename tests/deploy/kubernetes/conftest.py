@@ -72,7 +72,8 @@ def dask_cluster_schema(pytestconfig: pytest.Config) -> jsonschema.Draft202012Va
     assert pytestconfig.cache is not None
     folder = pytestconfig.cache.mkdir(_OPERATOR.replace("==", "-"))
     if not list(folder.glob("*.whl")):
-        pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest"]
+        pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
+        pip += ["--timeout", "15", "--retries", "1", "--dest"]
         fetched = subprocess.run(
             [*pip, str(folder), _OPERATOR], capture_output=True, text=True, timeout=120, check=False
         )
