@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
 from distributed import Client
 
-from deploy.kubernetes import worker_cluster_manifest  # type: ignore[import-untyped,import-not-found]
+from deploy.kubernetes import worker_cluster_manifest
 from deploy.opened import OpenCluster
 from deploy.profiles import MachineProfile, ProfileError
+from deploy.settings import DASK_SETTINGS
 
 
 @contextmanager
@@ -37,7 +39,14 @@ def open_kubernetes(profile: MachineProfile, num_workers: int, name: str) -> Ite
             f"kind 'kubernetes' needs dask-kubernetes, which cannot be loaded ({error}): "
             "pip install 'photoz-engine[kubernetes]'"
         ) from None
-    manifest = worker_cluster_manifest(replace(profile, workers=num_workers), name)
+    # The driver's Job says what it is called, and that its workers go when it does.
+    name = os.environ.get("PHOTOZ_CLUSTER_NAME", name)
+    manifest = worker_cluster_manifest(
+        replace(profile, workers=num_workers),
+        name,
+        job_uid=os.environ.get("PHOTOZ_JOB_UID", ""),
+        dask_settings=DASK_SETTINGS,
+    )
     try:
         cluster = KubeCluster(
             custom_cluster_spec=manifest, namespace=profile.kubernetes.namespace, quiet=True

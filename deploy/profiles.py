@@ -102,7 +102,7 @@ class Kubernetes:
     image: str = ""
     image_pull_policy: str = "IfNotPresent"
     service_account: str = "photoz-engine"
-    """May create DaskCluster resources: deploy/kubernetes/rbac.yaml."""
+    """May create DaskCluster resources: `deploy.kubernetes.access_manifests`."""
     survey_claim: str = ""
     """PersistentVolumeClaim with the survey, mounted read-only at `survey_path`."""
     survey_path: str = "/survey"

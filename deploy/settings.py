@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 DASK_SETTINGS: dict[str, Any] = {
@@ -21,14 +22,13 @@ DASK_SETTINGS: dict[str, Any] = {
 HIDDEN_PAGES = "127.0.0.1:0"
 
 
-def as_environment(settings: dict[str, Any]) -> dict[str, str]:
-    """Settings as the environment variables that Dask reads them from.
+def as_environment(settings: Mapping[str, object]) -> dict[str, str]:
+    """Settings as the environment variables that Dask reads them from at its start.
 
-    Dask reads a value as a Python literal and takes it for a text if it is none.
+    Another process knows nothing of what `dask.config.set` says in this one. Dask reads Python
+    literals, so a text in its quotes stays a text, whatever it looks like.
     """
     return {
-        "DASK_" + key.upper().replace(".", "__").replace("-", "_"): (
-            value if isinstance(value, str) else repr(value)
-        )
+        "DASK_" + key.replace(".", "__").replace("-", "_").upper(): repr(value)
         for key, value in settings.items()
     }
