@@ -18,7 +18,7 @@ import threading
 import time
 import uuid
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -338,6 +338,8 @@ class _Driver:
         self._watched_at = now
         for line in self._workers.replace_lost():
             self._say(line)
+        in_flight = {str(task.pixel) for _, task in self.in_flight.values()}
+        self._deaths += settle_deaths(self._run_folder, in_flight)
         states = read_worker_states(self._run_folder)
         seen = _what_is_in_work(states)
         waiting_for = self._workers.waiting_for()
@@ -371,14 +373,17 @@ def _describe_work(states: list[WorkerState]) -> str:
     return ", ".join(lines[:5]) + more if lines else "no process has a brick in work"
 
 
-def settle_deaths(run_folder: Path) -> list[Death]:
+def settle_deaths(run_folder: Path, in_flight: Collection[str] = ()) -> list[Death]:
     """Turn what dead processes left in `RUN/workers` into deaths; returns them.
 
-    For the start of a run: a process that read bricks itself and was killed is found here. Live
-    processes of this host, and processes of other hosts heard of lately, are left alone.
+    A process that read bricks itself and was killed is found here when the run is started again;
+    workers of a driver that was killed, too, on other hosts once they are silent. Live processes
+    are left alone, and those of partitions in flight: of their deaths Dask tells.
     """
     found = []
     for state in read_worker_states(run_folder):
+        if state.partition in in_flight:
+            continue
         # Our own number is another process's: we have not begun (in a container all have it).
         is_ours = state.host == socket.gethostname() and state.pid == os.getpid()
         if state.is_alive and not is_ours:

@@ -93,6 +93,12 @@ def read_worker_states(run_folder: Path) -> list[WorkerState]:
     return states
 
 
+def forget_workers(run_folder: Path) -> None:
+    """Remove what all processes of a run have left."""
+    for path in (run_folder / WORKERS_FOLDER).glob("*"):
+        path.unlink(missing_ok=True)
+
+
 class WorkerMonitor:
     """Keeps the file of this process, and ends the process if a brick hangs.
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from engine.schedule import (
     settle_deaths,
     without_bricks,
 )
+from engine.worker_state import forget_workers
 
 
 @dataclass(frozen=True)
@@ -155,6 +157,7 @@ def drive(
         )
         with (
             StopRequest().listening() as stop,
+            _without_traces(journal.folder),
             open_cluster(profile, num_workers, journal.folder) as workers,
         ):
             report.state.dashboard_url = workers.dashboard_url
@@ -169,3 +172,12 @@ def drive(
                 work_s=work_s,
                 num_bricks=plan.num_bricks,
             )
+
+
+@contextmanager
+def _without_traces(run_folder: Path) -> Iterator[None]:
+    """Workers that we have ended ourselves did not die over their bricks."""
+    try:
+        yield
+    finally:
+        forget_workers(run_folder)
