@@ -22,10 +22,10 @@ def resume_line(plan: RunPlan, num_remaining: int, output: Path, machine: str) -
     """How much of a run is to be done, and where."""
     total = len(plan.partitions)
     if num_remaining == total:
-        return f"Running {total} partitions ({plan.num_bricks} bricks) into {output}/ on {machine}"
+        return f"Running {total} partitions ({plan.num_bricks} bricks) into {output}/ ({machine})"
     if num_remaining:
         done = f"{total - num_remaining} of {total} partitions are done"
-        return f"Resuming {output}/ on {machine}: {done}"
+        return f"Resuming {output}/ ({machine}): {done}"
     return f"{output}/: all {total} partitions are done already"
 
 

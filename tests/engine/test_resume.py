@@ -186,7 +186,10 @@ def test_a_stopped_run_resumes_only_what_remains(
     kept = {path: path.stat().st_mtime_ns for path in receipts[1:]}
     receipts[0].unlink()
     text = engine("run", "--survey", mock_survey, "--output", run_copy, "--workers", 0)
-    assert f"Resuming {run_copy}/: {len(kept)} of {len(receipts)} partitions are done" in text
+    assert (
+        f"Resuming {run_copy}/ (this process): {len(kept)} of {len(receipts)} partitions are done"
+        in text
+    )
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
     assert leaf_digests(run_copy) == leaf_digests(finished_run)
 
