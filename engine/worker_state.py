@@ -43,7 +43,9 @@ class WorkerState:
     partition: str | None = None
     """In work now, `order-number`."""
     bricks: dict[str, float] = field(default_factory=dict)
-    """Bricks in work now -> Unix time when each was begun."""
+    """Bricks in work in this process now -> Unix time when each was begun."""
+    ahead: dict[str, float] = field(default_factory=dict)
+    """The same of its decode processes: if this process dies, it is not their fault."""
     hung: list[str] = field(default_factory=list)
     """Bricks that took longer than the limit: the process ended itself."""
     num_partitions: int = 0
