@@ -163,7 +163,8 @@ def _rates(activity: RunActivity) -> str:
 
 
 def _rate(rate: Rate) -> str:
-    return f"{rate.bricks_per_s:.3g} bricks/s, {rate.sources_per_s:,.0f} sources/s"
+    bricks = f"{rate.bricks_per_s:,.0f}" if rate.bricks_per_s >= 100 else f"{rate.bricks_per_s:.3g}"
+    return f"{bricks} bricks/s, {rate.sources_per_s:,.0f} sources/s"
 
 
 def _left(activity: RunActivity) -> str:
