@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -179,8 +179,10 @@ class Journal:
             path = self._receipt_path(partition.pixel)
             if path.name not in present:
                 continue
-            with suppress(FileNotFoundError):  # It was withdrawn just now: not done.
+            try:
                 receipts[partition.pixel] = self.read_receipt(path, plan)
+            except FileNotFoundError:  # It was withdrawn just now: not done.
+                continue
         return receipts
 
     def read_receipt(self, path: Path, plan: RunPlan) -> Receipt:
