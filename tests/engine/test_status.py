@@ -134,7 +134,7 @@ def test_a_worker_of_another_host_is_believed_until_it_is_stale(
     run, partition, bricks = open_run
     monitor = WorkerMonitor(run, float("inf"))
     monitor.state.host, monitor.state.pid = "elsewhere", 2**22 + 1
-    (run / "workers").mkdir()
+    (run / "workers").mkdir(exist_ok=True)
     with monitor.partition(partition), monitor.brick(bricks[0]):
         age_states(run, STALE_S - 10)
         assert activity(engine, run)["phase"] == RUNNING
