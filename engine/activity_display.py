@@ -18,18 +18,23 @@ _MAX_DEATHS = 5
 _COLOURS = {FINISHED: "green", RUNNING: "green", STOPPED: "red"}
 
 
-def activity_lines(activity: RunActivity, width: int = 100) -> list[str]:
+def activity_lines(
+    activity: RunActivity, width: int = 100, encoding: str | None = "utf-8"
+) -> list[str]:
     """The block that `engine status` begins with; longer values go on in the next line.
 
     Parameters
     ----------
     width
         Columns of the terminal. Words are never cut: a path may be longer.
+    encoding
+        Of the output, None if it takes any character: bars are of blocks where it has them.
     """
+    bar = _bar_characters(encoding)
     rows = [
         ("phase", _phase(activity)),
-        ("partitions", _partitions(activity)),
-        ("bricks", _bricks(activity)),
+        ("partitions", _partitions(activity, bar)),
+        ("bricks", _bricks(activity, bar)),
         ("rate", _rates(activity)),
         ("left", _left(activity)),
         ("workers", _workers(activity)),
@@ -47,24 +52,29 @@ def activity_lines(activity: RunActivity, width: int = 100) -> list[str]:
 
 
 def worker_lines(workers: Sequence[WorkerActivity]) -> list[str]:
-    """A table of the processes, host by host; at most 80 columns."""
+    """A table of the processes, host by host; at most 80 columns but for a host's name."""
     if not workers:
         return ["workers    none"]
     head = ("pid", "partition", "brick", "for", "bricks", "sources", "memory", "GPU", "")
-    lines = []
-    for host, on_host in groupby(sorted(workers, key=lambda w: (w.host, w.pid)), lambda w: w.host):
-        rows = [head, *(row for worker in on_host for row in _worker_rows(worker))]
-        widths = [max(len(row[k]) for row in rows) for k in range(len(head))]
-        lines.append(host)
-        lines += [
-            "  "
-            + "  ".join(
-                # Names to the left, numbers to the right.
-                text.ljust(size) if k in (1, 2, 8) else text.rjust(size)
-                for k, (text, size) in enumerate(zip(row, widths, strict=True))
-            ).rstrip()
-            for row in rows
-        ]
+    workers = sorted(workers, key=lambda worker: (worker.host, worker.pid))
+    rows_of = {
+        host: [row for worker in on_host for row in _worker_rows(worker)]
+        for host, on_host in groupby(workers, lambda worker: worker.host)
+    }
+    all_rows = [head, *(row for rows in rows_of.values() for row in rows)]
+    widths = [max(len(row[k]) for row in all_rows) for k in range(len(head))]
+
+    def line(row: tuple[str, ...]) -> str:
+        cells = (
+            # Names to the left, numbers to the right.
+            text.ljust(size) if k in (1, 2, 8) else text.rjust(size)
+            for k, (text, size) in enumerate(zip(row, widths, strict=True))
+        )
+        return f"  {'  '.join(cells)}".rstrip()
+
+    lines = [line(head)]
+    for host, rows in rows_of.items():
+        lines += [host, *(line(row) for row in rows)]
     return lines
 
 
@@ -123,21 +133,30 @@ def _phase(activity: RunActivity) -> str:
     return f"{activity.phase}, {drivers[0].machine}{more}, driven from {drivers[0].host}, {since}"
 
 
-def _bar(done: int, total: int) -> str:
+def _bar_characters(encoding: str | None) -> str:
+    """What stands for done and for not done."""
+    try:
+        "█░".encode(encoding or "utf-8")
+    except (UnicodeEncodeError, LookupError):
+        return "#-"
+    return "█░"
+
+
+def _bar(done: int, total: int, characters: str) -> str:
     filled = _BAR_WIDTH * done // total if total else 0
-    return "█" * filled + "░" * (_BAR_WIDTH - filled)
+    return characters[0] * filled + characters[1] * (_BAR_WIDTH - filled)
 
 
-def _partitions(activity: RunActivity) -> str:
+def _partitions(activity: RunActivity, bar: str) -> str:
     done, total = activity.num_partitions_done, activity.num_partitions
     counts = _counts(
         ("in work", activity.num_partitions_in_work),
         ("remain", activity.num_partitions_remaining),
     )
-    return f"{_bar(done, total)} {done:,} of {total:,} done{counts}"
+    return f"{_bar(done, total, bar)} {done:,} of {total:,} done{counts}"
 
 
-def _bricks(activity: RunActivity) -> str:
+def _bricks(activity: RunActivity, bar: str) -> str:
     done, total = activity.num_bricks_done, activity.num_bricks
     counts = _counts(
         ("done in partitions in work", activity.num_bricks_done_in_work),
@@ -146,7 +165,7 @@ def _bricks(activity: RunActivity) -> str:
         ("quarantined", activity.num_bricks_quarantined),
     )
     over = total - activity.num_bricks_in_work - activity.num_bricks_remaining
-    return f"{_bar(over, total)} {done:,} of {total:,} done{counts}"
+    return f"{_bar(over, total, bar)} {done:,} of {total:,} done{counts}"
 
 
 def _counts(*counts: tuple[str, int]) -> str:

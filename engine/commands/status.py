@@ -136,7 +136,7 @@ def _report(found: RunStatus | None, activity: RunActivity) -> dict[str, Any]:
 
 def _show_once(found: RunStatus | None, activity: RunActivity, show_workers: bool) -> None:
     width = shutil.get_terminal_size((100, 24)).columns
-    for line in activity_lines(activity, width):
+    for line in activity_lines(activity, width, sys.stdout.encoding):
         click.echo(line)
     if show_workers:
         click.echo()
@@ -158,7 +158,7 @@ class _Redraw:
         size = shutil.get_terminal_size()
         at = time.strftime("%H:%M:%S UTC", time.gmtime(activity.at))
         lines = [f"{self._run_folder}  {at}  (Ctrl-C ends the looking, not the run)", ""]
-        lines += activity_lines(activity, size.columns)
+        lines += activity_lines(activity, size.columns, sys.stdout.encoding)
         if self._show_workers:
             lines += ["", *worker_lines(activity.workers)]
         if len(lines) >= size.lines:

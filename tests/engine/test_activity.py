@@ -158,7 +158,12 @@ def test_the_parts_are_the_whole(files: RunFiles) -> None:
 def test_every_line_fits_the_terminal(files: RunFiles, width: int) -> None:
     death = Death("5-1", {"0001p000": 3.0}, "killed", "a", 2, NOW - 60)
     said = run_activity(replace(files, deaths=[death] * 7), NOW)
-    assert all(len(line) <= width for line in plain(activity_lines(said, width)))
+    lines = plain(activity_lines(said, width))
+    assert all(len(line) <= width for line in lines)
+    assert {line[:11] for line in lines} >= {"phase      ", "partitions ", "bricks     "}
+    plainest = plain(activity_lines(said, width, "ascii"))
+    assert "\n".join(plainest).isascii()
+    assert [len(line) for line in plainest] == [len(line) for line in lines]
     assert all(len(line) <= 80 for line in worker_lines(said.workers))
     assert "\n" not in log_line(said)
 
@@ -282,7 +287,7 @@ def test_workers_that_are_silent_or_gone_or_of_an_earlier_attempt() -> None:
     text = " ".join(" ".join(activity_lines(said)).split())
     assert f"0 alive of 3, 2 not heard of (the longest: gpu1 process {second.pid} over" in text
     assert worker_lines(said.workers)[2].endswith("silent 0s")
-    assert worker_lines(said.workers)[5].endswith("silent 1m01s")
+    assert worker_lines(said.workers)[4].endswith("silent 1m01s")
 
 
 def test_the_same_pid_on_two_hosts_is_two_processes() -> None:
