@@ -14,7 +14,7 @@ import click
 
 from deploy.profiles import ProfileError
 from engine.commands.build import build
-from engine.commands.catalogue import finish, status, verify
+from engine.commands.catalogue import finish, verify
 from engine.commands.evaluate import evaluate_command, importance_command
 from engine.commands.export import export
 from engine.commands.mock import mock
@@ -23,6 +23,7 @@ from engine.commands.plan import plan
 from engine.commands.query import query_command
 from engine.commands.report import report
 from engine.commands.run import run
+from engine.commands.status import status
 from engine.commands.targets import targets
 from engine.commands.train import train
 from engine.commands.truth import truth

@@ -12,10 +12,10 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from engine.worker_state import BEAT_S, STALE_S
+from engine.worker_state import BEAT_S
 
 
 @dataclass
@@ -26,33 +26,31 @@ class DriverState:
     pid: int
     started_at: float
     """Unix time, s."""
+    updated_at: float
     machine: str
     """In words, for example `profile slurm-gpu` or `job 3 of 8`."""
     num_workers: int
     """Worker processes wanted."""
-    num_remaining: int
-    """Partitions without a receipt."""
+    num_remaining: int = 0
+    """Its partitions without a receipt."""
     dashboard_url: str | None = None
     message: str = ""
     """The last line of news."""
-    updated_at: float = 0.0
-
-    @property
-    def is_fresh(self) -> bool:
-        """Whether it has been heard of lately."""
-        return time.time() - self.updated_at < STALE_S
 
 
 def driver_path(run_folder: Path, index: int | None = None) -> Path:
     return run_folder / ("driver.json" if index is None else f"driver-{index}.json")
 
 
-def read_driver_states(run_folder: Path) -> list[DriverState]:
+def read_drivers(run_folder: Path) -> list[DriverState]:
     """All drivers that have left a file; unreadable files are passed over."""
+    names = {entry.name for entry in fields(DriverState)}
     states = []
     for path in sorted(run_folder.glob("driver*.json")):
-        with suppress(OSError, ValueError, TypeError):
-            states.append(DriverState(**json.loads(path.read_text())))
+        # A display must not fail for a file that goes away, or is another version's.
+        with suppress(OSError, ValueError, TypeError, AttributeError):
+            data = json.loads(path.read_text())
+            states.append(DriverState(**{k: v for k, v in data.items() if k in names}))
     return states
 
 
@@ -64,7 +62,13 @@ class DriverReport:
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self.state = DriverState(
-            socket.gethostname(), os.getpid(), time.time(), machine, num_workers, num_remaining
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            started_at=time.time(),
+            updated_at=time.time(),
+            machine=machine,
+            num_workers=num_workers,
+            num_remaining=num_remaining,
         )
 
     def write(self) -> None:

@@ -238,19 +238,36 @@ class Journal:
             if path.name not in present:
                 continue
             try:
-                receipt = json.loads(path.read_text())
-                digest = receipt["plan_digest"]
-            except (OSError, ValueError, KeyError, TypeError) as error:
-                raise UserError(
-                    f"{path}: cannot be read ({error}); remove it to redo the partition"
-                ) from None
-            if digest != plan.digest:
-                raise UserError(
-                    f"{path}: receipt of plan {digest[:12]}, but this run's plan "
-                    f"is {plan.digest[:12]}; remove it to redo the partition"
-                )
-            receipts[partition.pixel] = receipt
+                receipts[partition.pixel] = self.read_receipt(path, plan)
+            except FileNotFoundError:  # It was withdrawn just now: not done.
+                continue
         return receipts
+
+    def read_receipt(self, path: Path, plan: RunPlan) -> Receipt:
+        """One receipt.
+
+        Raises
+        ------
+        FileNotFoundError
+            If it is not there (any more).
+        UserError
+            If it belongs to another plan or cannot be read.
+        """
+        try:
+            receipt: Receipt = json.loads(path.read_text())
+            digest = receipt["plan_digest"]
+        except FileNotFoundError:
+            raise
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UserError(
+                f"{path}: cannot be read ({error}); remove it to redo the partition"
+            ) from None
+        if digest != plan.digest:
+            raise UserError(
+                f"{path}: receipt of plan {digest[:12]}, but this run's plan "
+                f"is {plan.digest[:12]}; remove it to redo the partition"
+            )
+        return receipt
 
     def remaining(self, plan: RunPlan) -> list[PlannedPartition]:
         """Planned partitions without a receipt, in pixel order."""

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import math
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from engine.catalogue.coverage import sum_coverage
 from engine.catalogue.finish import is_finished
 from engine.catalogue.read import read_columns
 from engine.journal import Journal
 from engine.plan import RunPlan
+from engine.receipt_facts import ReceiptFacts, ReceiptReader, sum_counts
 from engine.targets import encode_targetid
 from model.metrics import bias, normalised_error, outlier_fraction, sigma_nmad
+from partitions.healpix import Pixel
+from partitions.targets import CUT_COLUMNS
 from partitions.truth import read_truth
 
 
@@ -62,42 +66,44 @@ class RunStatus:
     """Step -> seconds, summed over workers."""
 
 
-def run_status(journal: Journal, plan: RunPlan) -> RunStatus:
-    """Read the state of a run from its directory."""
-    receipts = journal.receipts(plan)
-    bricks = [facts for receipt in receipts.values() for facts in receipt["bricks"].values()]
-    decoded: dict[str, int] = {}
-    for facts in bricks:
-        for band, count in facts["decoded"].items():
-            decoded[band] = decoded.get(band, 0) + count
-    coverage = sum_coverage(receipts.values())
-    steps = ("decode_s", "build_s", "write_s", "infer_s")
-    seconds = {step.removesuffix("_s"): sum(facts[step] for facts in bricks) for step in steps}
-    seconds["fragments"] = sum(receipt["write_s"] for receipt in receipts.values())
-    quarantined = {
-        name: reason
-        for receipt in receipts.values()
-        for name, reason in receipt["quarantined"].items()
-    }
+def run_status(
+    journal: Journal, plan: RunPlan, receipts: Mapping[Pixel, ReceiptFacts] | None = None
+) -> RunStatus:
+    """The state of a run from its receipts, which are read from its directory unless given.
+
+    Raises
+    ------
+    UserError
+        If a receipt belongs to another plan or cannot be read.
+    """
+    if receipts is None:
+        receipts = ReceiptReader(journal).read(plan)
+    facts = receipts.values()
+    bands = sorted({band for one in facts for band in one.covered_deg2})
+    cuts = [name for name in CUT_COLUMNS if any(name in one.targets_left_out for one in facts)]
+    steps = ("decode", "build", "write", "infer", "fragments")
+    is_done = len(receipts) == len(plan.partitions)
     return RunStatus(
         run=str(journal.folder),
         survey=str(plan.survey.folder),
         num_partitions=len(plan.partitions),
         num_partitions_done=len(receipts),
         num_bricks=plan.num_bricks,
-        num_bricks_done=len(bricks),
-        num_sources=sum(receipt["num_sources"] for receipt in receipts.values()),
-        num_rows_read=sum(facts["num_rows"] for facts in bricks),
-        num_not_primary=sum(facts["num_not_primary"] for facts in bricks),
-        num_dup=sum(facts["num_dup"] for facts in bricks),
-        decoded={band: decoded[band] for band in sorted(decoded)},
-        quarantined=quarantined,
-        covered_deg2=coverage.covered_deg2,
-        targets_left_out={
-            name: cut.left_out for name, cut in coverage.cuts.items() if cut.left_out
+        num_bricks_done=sum(one.num_bricks for one in facts),
+        num_sources=sum(one.num_sources for one in facts),
+        num_rows_read=sum(one.num_rows for one in facts),
+        num_not_primary=sum(one.num_not_primary for one in facts),
+        num_dup=sum(one.num_dup for one in facts),
+        decoded=sum_counts(one.decoded for one in facts),
+        quarantined={name: why for one in facts for name, why in one.quarantined.items()},
+        covered_deg2={
+            band: math.fsum(one.covered_deg2.get(band, 0.0) for one in facts) for band in bands
         },
-        finished=is_finished(journal, plan),
-        seconds=seconds,
+        targets_left_out={
+            name: sum_counts(one.targets_left_out.get(name, {}) for one in facts) for name in cuts
+        },
+        finished=is_done and is_finished(journal, plan, sum_counts(one.leaf_rows for one in facts)),
+        seconds={step: sum(one.seconds[step] for one in facts) for step in steps},
     )
 
 

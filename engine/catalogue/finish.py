@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -174,22 +174,21 @@ def data_files(catalogue: Path, order: int, written: dict[str, Facts]) -> dict[s
     return files
 
 
-def is_finished(journal: Journal, plan: RunPlan) -> bool:
-    """Whether the published catalogue is whole: of this plan, of all its receipts."""
+def is_finished(journal: Journal, plan: RunPlan, promised: Mapping[str, int]) -> bool:
+    """Whether the published catalogue is whole: of this plan, of all its receipts.
+
+    Parameters
+    ----------
+    promised
+        Number of a leaf -> its rows, over the receipts of all partitions.
+    """
     catalogue = journal.catalogue_folder
-    receipts = journal.receipts(plan)
-    if len(receipts) < len(plan.partitions):
-        return False
     try:
         published = json.loads((catalogue / MANIFEST).read_text())
         rows = {number: leaf["rows"] for number, leaf in published["leaves"].items()}
         is_whole = published["plan_digest"] == plan.digest and not published["partial"]
     except (OSError, ValueError, KeyError, TypeError):
         return False
-    promised = {
-        str(leaf.number): sum(fragments.values())
-        for leaf, fragments in leaf_fragments(receipts, plan.order).items()
-    }
     is_published = (catalogue / COLLECTION_PROPERTIES).exists()
     return is_published and is_whole and rows == promised
 

@@ -1,4 +1,4 @@
-"""`engine status`, `finish` and `verify`: what a run left on disk."""
+"""`engine finish` and `verify`: the catalogue that a run left on disk."""
 
 from __future__ import annotations
 
@@ -16,25 +16,6 @@ from engine.journal import Journal
 from engine.plan import RunPlan
 from engine.progress import Progress
 from engine.summary import run_status
-from engine.terminal import show_status
-
-
-@click.command()
-@click.argument("run_folder", metavar="RUN", type=click.Path(path_type=Path))
-@json_option
-def status(run_folder: Path, as_json: bool) -> None:
-    """Show how far a run is, what was quarantined, and where the time went.
-
-    \b
-    Example: engine status photoz-run-mock-survey-nside32
-    """
-    journal = Journal(run_folder)
-    made = journal.read_plan()
-    state = run_status(journal, made)
-    if as_json:
-        click.echo(json.dumps(asdict(state)))
-        return
-    show_status(state)
 
 
 @click.command()
