@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from deploy.profiles import MachineProfile, ProfileError, Slurm, read_profile
 from deploy.slurm_allocation import join_allocation
 from deploy.slurm_queue import job_name, queued_jobs, submit_script
 from deploy.slurm_script import DRIVER_LOG, job_script
+from engine.commands.run import run
 
 # Stands for `engine run`: notes each attempt, brings a receipt or not, and drains on SIGTERM.
 _ENGINE = """\
@@ -262,6 +264,58 @@ def test_an_allocation_needs_three_tasks(monkeypatch: pytest.MonkeyPatch) -> Non
     with pytest.raises(ProfileError, match="2 tasks in the job"):
         join_allocation(profile)
     join_allocation(MachineProfile())  # Nothing to join.
+
+
+# --- the engine itself ----------------------------------------------------------------------------
+
+_PROFILE = """
+kind = "slurm"
+workers = 2
+memory_limit = "2GB"
+[slurm]
+layout = "{layout}"
+interface = "lo"
+driver_memory = "2GB"
+"""
+
+
+def submit_run(
+    engine: Callable[..., str], survey: Path, run_folder: Path, profile: str
+) -> dict[str, Any]:
+    """`engine submit` of a survey; waits for the end; returns what it printed and the log."""
+    profile_file = run_folder.parent / f"{run_folder.name}.toml"
+    profile_file.write_text(profile)
+    arguments = ["--profile", profile_file, "--survey", survey, "--output", run_folder]
+    report: dict[str, Any] = json.loads(engine("submit", *arguments, "--json"))
+    report["text"] = wait_for_end(run_folder, 120)
+    return report
+
+
+@pytest.mark.skipif(
+    "--profile" not in [option for each in run.params for option in each.opts],
+    reason="engine run takes no --profile yet",
+)
+@pytest.mark.parametrize("layout", ["jobs", "allocation"])
+def test_a_survey_is_run(
+    slurm: Path,
+    tmp_path: Path,
+    engine: Callable[..., str],
+    mock_survey: Path,
+    finished_run: Path,
+    layout: str,
+) -> None:
+    """The same catalogue as in one process, byte for byte."""
+    run_folder = tmp_path / f"a {layout} 'run'"
+    report = submit_run(engine, mock_survey, run_folder, _PROFILE.format(layout=layout))
+    assert "ended with exit code 0" in report["text"]
+    assert report["job_name"] == job_name(run_folder)
+    leaves = sorted(path.relative_to(finished_run) for path in finished_run.rglob("Npix=*.parquet"))
+    assert leaves
+    for leaf in leaves:
+        assert (run_folder / leaf).read_bytes() == (finished_run / leaf).read_bytes()
+    # Nothing is left to do, and the job says so by its end.
+    again = submit_run(engine, mock_survey, run_folder, _PROFILE.format(layout=layout))
+    assert again["text"].count("ended with exit code 0") == 2
 
 
 def test_a_time_limit_is_survived(slurm: Path, limited_run: Path) -> None:
