@@ -13,7 +13,6 @@ import asyncio
 import atexit
 import json
 import os
-import shutil
 import signal
 import sys
 import time
@@ -123,18 +122,23 @@ async def _serve_scheduler(profile: MachineProfile, task: _Task) -> None:
         wip.rename(task.scheduler_file)
         while not task.ended_file.exists():
             await asyncio.sleep(_LOOK_S)
-    shutil.rmtree(task.folder, ignore_errors=True)
+    # All but the word that it ended: a worker may only now be looking for the scheduler.
+    for path in task.folder.iterdir():
+        if path != task.ended_file:
+            path.unlink()
 
 
 def _paths(tls: Tls) -> dict[str, str]:
     return {"ca_file": tls.ca_file, "cert_file": tls.cert_file, "key_file": tls.key_file}
 
 
-def _find_scheduler(task: _Task) -> tuple[str, Tls]:
-    """Address of the scheduler and its certificates, as soon as it is up."""
+def _find_scheduler(task: _Task) -> tuple[str, Tls] | None:
+    """Address of the scheduler and its certificates, as soon as it is up; None after the end."""
     deadline = time.monotonic() + _PATIENCE_S
     while not task.scheduler_file.exists():
-        if time.monotonic() > deadline or task.ended_file.exists():
+        if task.ended_file.exists():
+            return None
+        if time.monotonic() > deadline:
             raise ProfileError(
                 f"task {task.rank} of Slurm job {task.job}: the scheduler, task 0, has not "
                 f"appeared in {task.folder}; do all tasks see this folder?"
@@ -146,8 +150,11 @@ def _find_scheduler(task: _Task) -> tuple[str, Tls]:
 
 async def _serve_worker(profile: MachineProfile, task: _Task) -> None:
     """A nanny, which starts its worker anew when that dies; and a nanny anew if it gives up."""
-    address, tls = _find_scheduler(task)
-    while task.scheduler_file.exists():
+    found = _find_scheduler(task)
+    if found is None:
+        return
+    address, tls = found
+    while not task.ended_file.exists():
         async with Nanny(
             address,
             # The last number chooses the GPU.
@@ -163,7 +170,7 @@ async def _serve_worker(profile: MachineProfile, task: _Task) -> None:
             death_timeout=120,
         ) as nanny:
             finished = asyncio.ensure_future(nanny.finished())
-            while task.scheduler_file.exists() and not finished.done():
+            while not task.ended_file.exists() and not finished.done():
                 await asyncio.wait([finished], timeout=5 * _LOOK_S)
         await asyncio.sleep(_LOOK_S)
 
@@ -190,7 +197,10 @@ def open_allocation(profile: MachineProfile, num_workers: int) -> Iterator[OpenC
         If this is no task of a Slurm job, or the scheduler does not appear.
     """
     task = _this_task()
-    address, tls = _find_scheduler(task)
+    found = _find_scheduler(task)
+    if found is None:
+        raise ProfileError(f"Slurm job {task.job}: its workers have ended already")
+    address, tls = found
     num_workers = min(num_workers, task.num_tasks - 2)
     try:
         with Client(address, security=security_of(tls), set_as_default=False) as client:

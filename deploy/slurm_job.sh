@@ -9,7 +9,8 @@ if [ "${1-}" = task ]; then
   "${command[@]}"
   code=$?
   echo "$code" > exit-code
-  mkdir -p -m 700 "$PHOTOZ_ALLOCATION" && touch "$PHOTOZ_ALLOCATION/ended"
+  [ -d "$PHOTOZ_ALLOCATION" ] || mkdir -m 700 "$PHOTOZ_ALLOCATION"
+  touch "$PHOTOZ_ALLOCATION/ended"
   exit "$code"
 fi
 
@@ -31,7 +32,7 @@ on_warning() {
   say "time limit in about $warning_s s: the run is told to stop"
   signal_engine TERM
   # Slurm's own end would come before the job can be submitted again.
-  (sleep "$((warning_s * 3 / 4))" && signal_engine KILL) &
+  (sleep "$((warning_s > 60 ? warning_s - 15 : warning_s * 3 / 4))" && signal_engine KILL) &
   watchdog=$!
 }
 on_cancel() {

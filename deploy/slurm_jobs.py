@@ -23,7 +23,7 @@ from deploy.opened import OpenCluster
 from deploy.profiles import MachineProfile, ProfileError, Tls
 from deploy.settings import DASK_SETTINGS, HIDDEN_PAGES, as_environment
 from deploy.slurm_queue import QueuedJob, cancel_jobs, queued_jobs, refusal, worker_job_name
-from deploy.slurm_script import log_folder, walltime_s
+from deploy.slurm_script import check_run_folder, log_folder, walltime_s
 from deploy.tls import security_of, tls_settings, write_temporary_tls
 
 # So many jobs for each one wanted may end before a worker of theirs was seen: a module that does
@@ -185,6 +185,7 @@ def open_jobs(profile: MachineProfile, num_workers: int, run_folder: Path) -> It
     ProfileError
         If Slurm refuses a job, in Slurm's words.
     """
+    check_run_folder(run_folder)
     logs = log_folder(profile, run_folder)
     logs.mkdir(parents=True, exist_ok=True)
     wip = run_folder / "wip"
@@ -207,7 +208,7 @@ def _cluster_options(profile: MachineProfile, tls: Tls, run_folder: Path) -> dic
     name = worker_job_name(run_folder)
     dashboard = profile.dashboard.address
     per_job = slurm.workers_per_job
-    log = str(log_folder(profile, run_folder) / "worker-").replace("%", "%%") + "%j.log"
+    log = str(log_folder(profile, run_folder) / "worker-%j.log")
     directives = [
         *([f"--qos={slurm.qos}"] if slurm.qos else []),
         *([f"--constraint={slurm.constraint}"] if slurm.constraint else []),

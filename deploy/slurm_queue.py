@@ -25,9 +25,12 @@ class QueuedJob:
 
 
 def job_name(run_folder: Path) -> str:
-    """The name of the jobs of one run: readable, and unlike that of every other run folder."""
+    """The name of the jobs of one run: readable, and unlike that of every other run folder.
+
+    At most 48 lower-case letters, digits and dashes, which Kubernetes also takes (RFC 1123).
+    """
     folder = run_folder.resolve()
-    stem = re.sub(r"[^A-Za-z0-9_-]+", "-", folder.name)[:32].strip("-") or "run"
+    stem = re.sub(r"[^a-z0-9]+", "-", folder.name.lower())[:32].strip("-") or "run"
     digest = hashlib.sha256(str(folder).encode(errors="surrogateescape")).hexdigest()[:8]
     return f"photoz-{stem}-{digest}"
 

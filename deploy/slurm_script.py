@@ -13,7 +13,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from deploy.profiles import MachineProfile, check_profile
+from deploy.profiles import MachineProfile, ProfileError, check_profile
 from deploy.slurm_queue import job_name
 
 _BODY = Path(__file__).with_name("slurm_job.sh")
@@ -24,6 +24,21 @@ DRIVER_LOG = "driver.log"
 """What the driver prints, all attempts after each other; in the folder of the script."""
 # The driver and the scheduler are tasks beside the workers.
 _SERVICE_TASKS = 2
+
+
+def check_run_folder(run_folder: Path) -> None:
+    """Slurm reads the paths of logs as patterns, the folder that a job is submitted from included.
+
+    Raises
+    ------
+    ProfileError
+        If the path holds a sign that Slurm would replace.
+    """
+    if signs := sorted(set(str(run_folder.resolve())) & set("%\\")):
+        raise ProfileError(
+            f"--output {run_folder}: Slurm reads {' and '.join(signs)} in the path of a log as a "
+            "pattern; choose a path without"
+        )
 
 
 def log_folder(profile: MachineProfile, run_folder: Path) -> Path:
@@ -58,9 +73,10 @@ def job_script(profile: MachineProfile, run_folder: Path, command: Sequence[str]
     Raises
     ------
     ProfileError
-        If a value of the profile cannot stand in a job script.
+        If a value of the profile, or the run folder, cannot stand in a job script.
     """
     check_profile(profile, "machine profile")
+    check_run_folder(run_folder)
     slurm = profile.slurm
     values = {
         "resume": slurm.resume,

@@ -20,10 +20,12 @@ from engine.commands.export import export
 from engine.commands.mock import mock
 from engine.commands.options import EXIT_MACHINE_FAILED, EXIT_QUARANTINED, EXIT_USER_ERROR
 from engine.commands.plan import plan
+from engine.commands.profiles import profiles
 from engine.commands.query import query_command
 from engine.commands.report import report
 from engine.commands.run import run
 from engine.commands.status import status
+from engine.commands.submit import submit
 from engine.commands.targets import targets
 from engine.commands.train import train
 from engine.commands.truth import truth
@@ -61,7 +63,20 @@ def cli() -> None:
 
 
 for _command in (
-    *(run, plan, build, status, finish, verify, report, query_command, targets, export),
+    *(
+        run,
+        plan,
+        submit,
+        profiles,
+        build,
+        status,
+        finish,
+        verify,
+        report,
+        query_command,
+        targets,
+        export,
+    ),
     *(mock, truth, train, table, evaluate_command, importance_command),
 ):
     cli.add_command(_command)

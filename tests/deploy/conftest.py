@@ -108,6 +108,7 @@ def run_slurm(folder: Path, num_cpus: int = 8) -> Iterator[Path]:
     finally:
         with suppress(AssertionError, subprocess.TimeoutExpired):
             call("scancel", "--me")
+            call("scontrol", "shutdown")
         _stop(folder)
 
 

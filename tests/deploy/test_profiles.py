@@ -1,18 +1,18 @@
-"""Machine profiles, and the cluster that one describes."""
+"""Machine profiles: those that come with the package, and mistakes in one."""
 
 from pathlib import Path
 
 import pytest
 
-from deploy.cluster import open_cluster
-from deploy.profiles import MachineProfile, ProfileError, read_profile
+from deploy.profiles import KINDS, ProfileError, find_profile, read_profile, shipped_profiles
 
 SHIPPED = sorted((Path(__file__).parents[2] / "deploy").glob("*.toml"))
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
 def test_shipped_profiles_are_valid(path: Path) -> None:
-    assert read_profile(path).workers >= 1
+    profile = read_profile(path)
+    assert profile.workers >= (0 if profile.kind == "cuda" else 1)
 
 
 @pytest.mark.parametrize(
@@ -33,10 +33,15 @@ def test_bad_profiles(tmp_path: Path, text: str, words: str) -> None:
         read_profile(tmp_path / "m.toml")
 
 
-def test_workers_listen_on_loopback_and_run_one_thread() -> None:
-    with open_cluster(MachineProfile(), 1, Path()) as cluster:
-        info = cluster.client.scheduler_info(n_workers=-1)
-        assert info["address"].startswith("tcp://127.0.0.1:")
-        (worker,) = info["workers"].values()
-        assert worker["nthreads"] == 1
-        assert worker["host"] == "127.0.0.1"
+def test_every_kind_has_a_profile_that_says_what_it_is() -> None:
+    found = [read_profile(path) for path in shipped_profiles().values()]
+    assert {profile.kind for profile in found} == set(KINDS)
+    assert all(profile.summary for profile in found)
+
+
+def test_a_profile_is_found_by_name_or_path(tmp_path: Path) -> None:
+    assert find_profile("laptop") == shipped_profiles()["laptop"]
+    assert find_profile("mine.toml") == Path("mine.toml")
+    assert find_profile(str(tmp_path / "mine")) == tmp_path / "mine"
+    with pytest.raises(ProfileError, match="did you mean 'slurm-cpu'"):
+        find_profile("slurm-cpus")

@@ -48,7 +48,7 @@ HOSTILE = "it's $(touch /tmp/photoz-never) `x`; \"&|"
 @pytest.fixture(scope="module")
 def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A path that a shell would take apart."""
-    folder = tmp_path_factory.mktemp("run") / "a b; touch $(never) 'x' 100%"
+    folder = tmp_path_factory.mktemp("run") / "a b; touch $(never) 'x'"
     folder.mkdir()
     return folder
 
@@ -91,6 +91,8 @@ def test_two_jobs_do_the_work(cluster: OpenCluster, run_folder: Path) -> None:
     assert {worker["nthreads"] for worker in info["workers"].values()} == {1}
     assert "2 of 2 workers are there" in cluster.describe()
     assert "2 running" in cluster.describe()
+    logs = sorted(path.name for path in (run_folder / "slurm-logs").iterdir())
+    assert logs == sorted(f"worker-{job}.log" for job in jobs)
 
 
 def test_environment_arrives_unchanged(cluster: OpenCluster) -> None:
