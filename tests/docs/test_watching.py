@@ -38,7 +38,19 @@ ACTIVITY = run_activity(
                 gpu_percent=50.0,
             )
         ],
-        drivers=[DriverState("a", 2, 5.0, 99.0, "2 workers", 2, 1, "http://a:8787", "news")],
+        drivers=[
+            DriverState(
+                host="a",
+                pid=2,
+                started_at=5.0,
+                updated_at=99.0,
+                machine="2 workers",
+                num_workers=2,
+                num_remaining=1,
+                dashboard_url="http://a:8787",
+                message="1 job replaced",
+            )
+        ],
         deaths=[Death("5-1", {"0001p000": 3.0}, "killed", "a", 3, 20.0)],
     ),
     now=100.0,

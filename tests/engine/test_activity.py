@@ -60,7 +60,15 @@ def facts(
 
 
 def driver(**changes: object) -> DriverState:
-    usual = DriverState("login", 1, NOW - 1000, NOW - 1, "profile slurm-gpu", 2)
+    usual = DriverState(
+        host="login",
+        pid=1,
+        started_at=NOW - 1000,
+        updated_at=NOW - 1,
+        machine="profile slurm-gpu",
+        num_workers=2,
+        num_remaining=9,
+    )
     return replace(usual, **changes)  # type: ignore[arg-type]
 
 

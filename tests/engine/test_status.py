@@ -208,18 +208,13 @@ def test_a_run_is_watched_while_it_is_killed_and_resumed(
     assert said["phase"] == STOPPED
     assert said["num_partitions_done"] == num_done
     assert said["eta_s"] is None
-    watching = subprocess.Popen(
-        command("status", run, "--watch", "--json", "--every", 0.2, "--prometheus", metrics),
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert watching.stdout is not None
-    lines = [json.loads(watching.stdout.readline())]
-    assert lines[0]["activity"]["phase"] == STOPPED
     resumed = subprocess.Popen(run_command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    lines += [json.loads(line) for line in watching.stdout]
-    assert watching.wait() == 0
+    text = engine(
+        *("status", run, "--watch", "--json", "--every", 0.2, "--prometheus", metrics)
+    )  # Returns when the run is finished.
     assert resumed.wait() == 0
+    lines = [json.loads(line) for line in text.splitlines()]
+    assert lines[0]["activity"]["phase"] == STOPPED
     states = [line["activity"] for line in lines]
     assert {state["phase"] for state in states} <= set(PHASES)
     assert states[-1]["phase"] == FINISHED
