@@ -10,6 +10,7 @@ import atexit
 import math
 import os
 import shutil
+import socket
 import sys
 import time
 import uuid
@@ -225,6 +226,7 @@ def _infer_partition(task: PartitionTask, monitor: WorkerMonitor) -> Receipt:
         "write_s": end - write_begin,
         "elapsed_s": end - begin,
         "finished_at": time.time(),
+        "host": socket.gethostname(),
         "process": os.getpid(),
         "engine_version": version("photoz-engine"),
     }

@@ -19,7 +19,8 @@ import time
 import uuid
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -35,6 +36,8 @@ OnDone = Callable[[PartitionTask, PartitionDone], None]
 Say = Callable[[str], None]
 
 _TICK_S = 1.0
+_NUM_FETCHERS = 16
+"""Workers that may stop answering at once without holding up the others' results."""
 _WATCH_S = 15.0
 """Between two looks at what workers do and whether some are missing."""
 
@@ -203,8 +206,12 @@ def run_dask(
             driver.take_results()
             driver.watch()
     finally:
-        workers.client.cancel([future for future, _ in driver.in_flight.values()])
+        driver.close()
     return driver.given_up
+
+
+_Ended = tuple[str, BaseException | None, PartitionDone | None]
+"""Key, and what went wrong or what was done."""
 
 
 class _Driver:
@@ -227,7 +234,8 @@ class _Driver:
         self.in_flight: dict[str, tuple[Future, PartitionTask]] = {}
         self.given_up: dict[str, str] = {}
         self.is_draining = False
-        self._results: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._results: queue.SimpleQueue[_Ended] = queue.SimpleQueue()
+        self._fetchers = ThreadPoolExecutor(_NUM_FETCHERS, thread_name_prefix="fetch")
         self._name = uuid.uuid4().hex[:8]  # Another driver's results are none of ours.
         self._attempts: Counter[str] = Counter()
         self._bare_deaths: Counter[str] = Counter()
@@ -255,7 +263,29 @@ class _Driver:
             # pure=False: what is submitted is to be done, whatever was done before.
             future = self._workers.client.submit(self._work, task, pure=False, key=key)
             self.in_flight[key] = (future, task)
-            future.add_done_callback(lambda done: self._results.put(done.key))
+            future.add_done_callback(self._fetch_soon)
+
+    def _fetch_soon(self, future: Future) -> None:
+        # Too late for a result: the driver has stopped.
+        with suppress(RuntimeError):
+            self._fetchers.submit(self._fetch, future)
+
+    def _fetch(self, future: Future) -> None:
+        """Get what came of a partition. Its worker holds that, and may have stopped answering."""
+        error: BaseException | None
+        done: PartitionDone | None = None
+        try:
+            error = future.exception()
+            if error is None:
+                done = future.result()
+        except BaseException as lost:
+            error = lost
+        self._results.put((future.key, error, done))
+
+    def close(self) -> None:
+        """Wait for nothing any more."""
+        self._workers.client.cancel([future for future, _ in self.in_flight.values()])
+        self._fetchers.shutdown(wait=False, cancel_futures=True)
 
     def begin_drain(self) -> None:
         self.is_draining = True
@@ -267,22 +297,20 @@ class _Driver:
     def take_results(self) -> None:
         """Wait a moment for partitions that end, and deal with all that have."""
         try:
-            keys = [self._results.get(timeout=_TICK_S)]
+            ended = [self._results.get(timeout=_TICK_S)]
         except queue.Empty:
             return
         while not self._results.empty():
-            keys.append(self._results.get())
-        for key in keys:
+            ended.append(self._results.get())
+        for key, error, done in ended:
             future, task = self.in_flight.pop(key)
             if future.cancelled():
                 raise RunFailedError(f"Dask's scheduler is gone; {self._workers.describe()}")
-            error = future.exception()
             if isinstance(error, KilledWorker):
                 self._on_death(task)
-            elif error is not None:
-                raise error
+            elif done is None:
+                raise error or RuntimeError(f"{key}: neither a result nor an error")
             else:
-                done = future.result()
                 self._work_s += done.elapsed_s
                 self._deaths_in_a_row = 0
                 self._on_done(task, done)

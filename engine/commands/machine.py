@@ -59,6 +59,13 @@ class Machine:
         mine = {partition.pixel for partition in planned[index::num_jobs]}
         return [partition for partition in remaining if partition.pixel in mine]
 
+    def report(self, run_folder: Path, num_remaining: int) -> DriverReport:
+        """What this process says of itself while it drives."""
+        path = driver_path(run_folder, self.share[0] if self.share else None)
+        return DriverReport(
+            path, self.words, self.profile.workers if self.has_workers else 1, num_remaining
+        )
+
     def settings(self) -> WorkerSettings:
         profile = self.profile
         return WorkerSettings(
@@ -112,10 +119,14 @@ def drive(
     partitions: Sequence[PlannedPartition],
     journal: Journal,
     machine: Machine,
+    report: DriverReport,
     keep_arrays: bool,
     quiet: bool,
 ) -> dict[str, str]:
-    """Do partitions, with progress in bricks; returns those given up -> why."""
+    """Do partitions, with progress in bricks; returns those given up -> why.
+
+    The report is kept up to date; the caller keeps it until the run has ended.
+    """
     settle_deaths(journal.folder)
     if not partitions:
         return {}
@@ -123,16 +134,10 @@ def drive(
     settings = machine.settings()
     tasks = [make_task(plan, partition, journal, keep_arrays, settings) for partition in partitions]
     num_bricks = sum(len(task.bricks) for task in tasks)
-    num_workers = min(profile.workers, len(tasks)) if machine.has_workers else 1
+    num_workers = min(profile.workers, len(tasks))
     work_s = sum(receipt["elapsed_s"] for receipt in journal.receipts(plan).values())
-    report = DriverReport(
-        driver_path(journal.folder, machine.share[0] if machine.share else None),
-        machine.words,
-        num_workers,
-        len(tasks),
-    )
     num_sources = 0
-    with Progress("bricks", num_bricks, "bricks", quiet=quiet) as progress, report.kept():
+    with Progress("bricks", num_bricks, "bricks", quiet=quiet) as progress:
 
         def on_done(task: PartitionTask, done: PartitionDone) -> None:
             nonlocal num_sources

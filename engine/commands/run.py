@@ -108,7 +108,8 @@ def run(
                 "theirs were not kept",
             )
         say(as_json, resume_line(plan, len(remaining), config.output, machine.words))
-        given_up = drive(plan, remaining, journal, machine, keep_arrays, as_json)
+        report = held.enter_context(machine.report(journal.folder, len(remaining)).kept())
+        given_up = drive(plan, remaining, journal, machine, report, keep_arrays, as_json)
         if machine.share is None:
             _end_run(journal, plan, given_up, bool(remaining) or not before.finished, as_json)
     if machine.share is not None and not journal.remaining(plan):
@@ -117,12 +118,12 @@ def run(
             _end_run(journal, plan, given_up, not run_status(journal, plan).finished, as_json)
     status = run_status(journal, plan)
     elapsed_s = time.monotonic() - begin
-    report = _run_report(plan, journal, status, elapsed_s, status.num_sources - before.num_sources)
-    report["given_up"] = given_up
+    result = _run_result(plan, journal, status, elapsed_s, status.num_sources - before.num_sources)
+    result["given_up"] = given_up
     if as_json:
-        click.echo(json.dumps(report))
+        click.echo(json.dumps(result))
     else:
-        show_run(report, status, survey_named=survey is not None)
+        show_run(result, status, survey_named=survey is not None)
     if status.quarantined or given_up:
         sys.exit(EXIT_QUARANTINED)
 
@@ -151,7 +152,7 @@ def _check_free_space(
         )
 
 
-def _run_report(
+def _run_result(
     plan: RunPlan, journal: Journal, status: RunStatus, elapsed_s: float, num_new: int
 ) -> dict[str, Any]:
     """What a run came to, as JSON-ready data."""

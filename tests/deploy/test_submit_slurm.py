@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import stat
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from deploy.profiles import MachineProfile, ProfileError, Slurm, read_profile
 from deploy.slurm_allocation import join_allocation
 from deploy.slurm_queue import job_name, queued_jobs, submit_script
 from deploy.slurm_script import DRIVER_LOG, job_script
-from engine.commands.run import run
+from tests.engine.test_resume import leaf_digests
 
 # Stands for `engine run`: notes each attempt, brings a receipt or not, and drains on SIGTERM.
 _ENGINE = """\
@@ -291,10 +292,6 @@ def submit_run(
     return report
 
 
-@pytest.mark.skipif(
-    "--profile" not in [option for each in run.params for option in each.opts],
-    reason="engine run takes no --profile yet",
-)
 @pytest.mark.parametrize("layout", ["jobs", "allocation"])
 def test_a_survey_is_run(
     slurm: Path,
@@ -309,10 +306,7 @@ def test_a_survey_is_run(
     report = submit_run(engine, mock_survey, run_folder, _PROFILE.format(layout=layout))
     assert "ended with exit code 0" in report["text"]
     assert report["job_name"] == job_name(run_folder)
-    leaves = sorted(path.relative_to(finished_run) for path in finished_run.rglob("Npix=*.parquet"))
-    assert leaves
-    for leaf in leaves:
-        assert (run_folder / leaf).read_bytes() == (finished_run / leaf).read_bytes()
+    assert leaf_digests(run_folder) == leaf_digests(finished_run)
     # Nothing is left to do, and the job says so by its end.
     again = submit_run(engine, mock_survey, run_folder, _PROFILE.format(layout=layout))
     assert again["text"].count("ended with exit code 0") == 2
@@ -330,3 +324,62 @@ def test_a_time_limit_is_survived(slurm: Path, limited_run: Path) -> None:
         "begins with 1 receipts",
         "ended with exit code 0 and 1 receipts",
     ]
+
+
+@pytest.mark.slow
+def test_a_survey_is_run_through_a_lost_job_and_a_time_limit(
+    slurm: Path,
+    tmp_path: Path,
+    engine: Callable[..., str],
+    mock_survey: Path,
+) -> None:
+    """Of two jobs with workers one is cancelled and replaced; the other is suspended, so that the
+    run cannot end before the driver's time limit. The requeued driver ends it."""
+    serial = tmp_path / "serial"
+    fine = ("--survey", mock_survey, "--healpix-nside", 512)
+    engine("run", *fine, "--workers", 0, "--output", serial)
+    run_folder = tmp_path / "run"
+    profile = tmp_path / "machine.toml"
+    limits = 'driver_walltime = "00:02:00"\nwarning_seconds = 60\n[limits]\ndrain_seconds = 2\n'
+    profile.write_text(_PROFILE.format(layout="jobs") + limits)
+    said = json.loads(
+        engine("submit", *fine, "--profile", profile, "--output", run_folder, "--json")
+    )
+    assert said["watch"][0] == f"engine status {run_folder} --watch"
+    workers = f"{said['job_name']}-w"
+    deadline = time.monotonic() + 60
+    while not list(run_folder.glob("receipts/*.json")):
+        assert time.monotonic() < deadline, (run_folder / "submit" / DRIVER_LOG).read_text()
+        time.sleep(0.02)
+    suspended, cancelled = sorted(
+        job for job, queued in queued_jobs(workers).items() if queued.state == "RUNNING"
+    )
+    subprocess.run(["scontrol", "suspend", suspended], check=True)
+    subprocess.run(["scancel", cancelled], check=True)
+    text = wait_for_end(run_folder, 200)
+    assert f"worker jobs gone from the queue: {cancelled}; submitted in their place: " in text
+    assert "time limit in about 60 s" in text
+    assert "requeued" in text
+    assert text.count("ended with exit code 143") == 1
+    assert text.count("ended with exit code 0") == 1
+    assert not queued_jobs(workers)
+    assert leaf_digests(run_folder) == leaf_digests(serial)
+    assert "passed" in engine("verify", run_folder / "catalogue")
+
+
+@pytest.mark.slow
+def test_an_array_of_jobs_makes_the_same_catalogue(
+    slurm: Path, tmp_path: Path, mock_survey: Path, finished_run: Path
+) -> None:
+    """As docs/cluster.md says, for sites that want no scheduler inside jobs."""
+    run_folder = tmp_path / "run"
+    options = ("--survey", str(mock_survey), "--output", str(run_folder))
+    command = shlex.join([sys.executable, "-m", "engine", "run", *options])
+    array = ("--array=0-2", "--mem=1G", f"--output={tmp_path}/%a.log")
+    subprocess.run(
+        ["sbatch", "--wait", *array, f"--wrap={command} --index $SLURM_ARRAY_TASK_ID --of 3"],
+        check=True,
+        timeout=120,
+    )
+    assert "job 2 of 3" in (tmp_path / "2.log").read_text()
+    assert leaf_digests(run_folder) == leaf_digests(finished_run)
