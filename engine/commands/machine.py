@@ -95,7 +95,8 @@ def choose_machine(
     if (index is None) != (num_jobs is None):
         raise UserError("--index and --of: give both, for example --index 0 --of 8")
     if profile_name is not None:
-        profile, words = read_profile(find_profile(profile_name)), f"profile {profile_name}"
+        profile = read_profile(find_profile(profile_name))
+        words = f"profile {Path(profile_name).name}"
     else:
         profile, words = MachineProfile(), "this process"
     if index is not None and num_jobs is not None:
