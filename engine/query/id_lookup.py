@@ -13,6 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from engine.catalogue.index import IndexReader
 from engine.catalogue.layout import INDEX, INDEX_COLUMN, MANIFEST, METADATA, index_path
@@ -81,21 +83,24 @@ def groups_with_ids(
     UserError
         If one of the sources is in none of them, or the leaf cannot be read.
     """
-    is_there = np.zeros(len(targetid), dtype=bool)
-    chosen = set()
-    for number in row_groups:
-        try:
-            rows = read_parquet(leaf.path, [INDEX_COLUMN], row_group=number)
-        except (OSError, pa.ArrowException) as error:
-            raise damaged(catalogue, f"{leaf.path}: leaf cannot be read ({error})") from None
-        here = np.isin(targetid, rows.column(INDEX_COLUMN).to_numpy())
-        is_there |= here
-        if here.any():
-            chosen.add(number)
-    if not is_there.all():
-        lost = targetid[~is_there][0]
-        raise _bad_index(catalogue, f"it has TARGETID {lost} in {leaf.path.name}, which has it not")
-    return chosen
+    wanted = pa.array(targetid)
+    found: dict[int, IntArray] = {}
+    try:
+        with pq.ParquetFile(leaf.path) as file:
+            for number in row_groups:
+                column = file.read_row_group(number, columns=[INDEX_COLUMN]).column(0)
+                # Hashed; numpy.isin would sort the row group.
+                here = column.filter(pc.is_in(column, value_set=wanted))
+                if len(here):
+                    found[number] = here.to_numpy()
+    except (OSError, pa.ArrowException) as error:
+        raise damaged(catalogue, f"{leaf.path}: leaf cannot be read ({error})") from None
+    lost = np.setdiff1d(targetid, np.concatenate([targetid[:0], *found.values()]))
+    if len(lost):
+        raise _bad_index(
+            catalogue, f"it has TARGETID {lost[0]} in {leaf.path.name}, which has it not"
+        )
+    return set(found)
 
 
 def _open(catalogue: Path) -> IndexReader:

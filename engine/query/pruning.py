@@ -96,7 +96,7 @@ def plan_reading(
     """Choose leaves by their pixels, then row groups by the statistics in their footers.
 
     With a `lookup` of the TARGETIDs that are asked for, the leaves are those that it names, and
-    the row groups those that hold the ids.
+    the row groups those that hold the ids, unless it names most of the leaves.
 
     Raises
     ------
@@ -107,6 +107,9 @@ def plan_reading(
     plan = ReadPlan(len(leaves))
     if lookup is not None:
         plan.footer_bytes, plan.num_index_groups = lookup.footer_bytes, lookup.num_row_groups
+        if 2 * len(lookup.ids_of_leaf) > len(leaves):
+            # To prove it would read every TARGETID once more than the answer does.
+            lookup = None
     groups: list[_Group] = []
     for leaf in leaves:
         if lookup is not None and leaf.pixel not in lookup.ids_of_leaf:
