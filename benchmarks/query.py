@@ -3,17 +3,19 @@
     python benchmarks/query.py --scratch /big/disk          # writes benchmarks/results/query.json
 
 Rows of a small mock run are repeated at random places of real pixels, about as many a leaf as DR10
-has, and written by the real leaf writer; the catalogue stays in the scratch folder and is used
-again. Every method answers every question in a process of its own, three times: seconds are the
-least of the three, from the call to the rows in memory, imports left out; files are in the page
-cache. Bytes are those of the first answer, `rchar` of /proc/self/io: all that read calls return.
-All methods must find the same rows.
+has, one partition a leaf, and become a HATS collection by the engine's own fragments, receipts and
+`finish_catalogue`. It stays in the scratch folder and is used again. Every method answers every
+question in a process of its own, several times: seconds are the median, from the call to the rows
+in memory, imports left out; files are in the page cache. Bytes are those of the first answer,
+`rchar` of /proc/self/io: all that read calls return. All methods must find the same rows.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import shutil
+import statistics
 import subprocess
 import sys
 import time
@@ -32,18 +34,14 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 from machine import describe_machine
 
-from engine.catalogue.finish import write_metadata
-from engine.catalogue.leaves import (
-    file_sha256,
-    leaf_path,
-    read_parquet,
-    sort_rows,
-    write_parquet,
-)
-from engine.catalogue.read import read_leaf_pixels, read_properties, read_schema
+from engine.catalogue.finish import finish_catalogue
+from engine.catalogue.layout import COLLECTION_PROPERTIES, PRIMARY, leaf_path
+from engine.catalogue.leaves import read_parquet, write_fragments
+from engine.catalogue.read import read_leaf_pixels, read_properties
 from engine.catalogue.schema import SPATIAL_INDEX_COLUMN
 from engine.cli import cli
 from engine.journal import Journal
+from engine.plan import PlannedPartition
 from engine.query import Box, Cone, TargetIds, query
 from engine.query.io_counter import bytes_read
 from engine.targets import encode_targetid
@@ -57,7 +55,6 @@ FIRST_PIXEL = 6800  # Around RA 150, Dec +2.
 # 2.8e9 sources of DR10 in 6,800 pixels.
 ROWS_PER_LEAF = 415_000
 MIN_LEAVES = 12
-NUM_REPEATS = 3
 NUM_IDS = 1000
 
 COLUMNS = ["TARGETID", "RA", "DEC", "Z_PHOT_MEDIAN"]
@@ -68,38 +65,42 @@ Method = Callable[[Path, Question], np.ndarray]
 
 @click.command()
 @click.option("--rows", default=20_000_000, help="Rows of the catalogue.", show_default=True)
-@click.option("--scratch", type=click.Path(path_type=Path), required=True, help="Keeps it.")
+@click.option("--scratch", type=click.Path(path_type=Path), help="Keeps the catalogue.")
+@click.option("--repeats", default=3, help="Answers of each method.", show_default=True)
 @click.option("--output", type=click.Path(path_type=Path), default=RESULTS, show_default=True)
-@click.option("--worker", nargs=2, hidden=True, help="Method and question.")
-def main(rows: int, scratch: Path, output: Path, worker: tuple[str, str] | None) -> None:
+@click.option("--worker", is_flag=True, hidden=True, help="One measurement, asked for on stdin.")
+def main(rows: int, scratch: Path | None, repeats: int, output: Path, worker: bool) -> None:
     """Measure, print and record."""
-    catalogue = make_catalogue(scratch, rows)
-    questions = make_questions(catalogue)
-    if worker is not None:
-        method, name = worker
-        print(json.dumps(measure(METHODS[method], catalogue, questions[name])))
+    if worker:
+        asked = json.load(sys.stdin)
+        method = METHODS[asked["method"]]
+        print(json.dumps(measure(method, Path(asked["catalogue"]), asked["question"], repeats)))
         return
+    if scratch is None:
+        raise click.UsageError("--scratch: name a folder for the catalogue, 5 GB for 20,000,000")
+    catalogue = make_catalogue(scratch, rows)
     answers: dict[str, dict[str, Any]] = {}
-    for name in questions:
-        for method in METHODS:
-            command = [sys.executable, __file__, "--rows", str(rows), "--scratch", str(scratch)]
-            done = subprocess.run(
-                [*command, "--worker", method, name], check=True, stdout=subprocess.PIPE, text=True
-            )
-            answers.setdefault(name, {})[method] = json.loads(done.stdout.splitlines()[-1])
-            say(name, method, answers[name][method])
+    for name, question in make_questions(catalogue).items():
+        for method_name in METHODS:
+            answer = ask(method_name, catalogue, question, repeats)
+            answers.setdefault(name, {})[method_name] = answer
+            say(name, method_name, answer)
         if len({answer["ids_sha256"] for answer in answers[name].values()}) > 1:
             raise SystemExit(f"{name}: the methods do not find the same rows")
-    leaves = read_leaf_pixels(catalogue)
+    written = json.loads((catalogue.parent / "written.json").read_text())
     result = {
         "machine": describe_machine(),
         "versions": {name: version(name) for name in ("duckdb", "lsdb", "hats", "pyarrow")},
         "catalogue": {
             "num_rows": int(read_properties(catalogue)["hats_nrows"]),
-            "num_leaves": len(leaves),
-            "num_bytes": sum(leaf_path(catalogue, leaf).stat().st_size for leaf in leaves),
+            "num_leaves": len(read_leaf_pixels(catalogue)),
+            "num_bytes": {
+                folder.name: sum(path.stat().st_size for path in folder.rglob("*.parquet"))
+                for folder in sorted(catalogue.glob(f"{PRIMARY}*"))
+            },
+            **written,
         },
-        "seconds_are": f"least of {NUM_REPEATS}, rows in memory, page cache warm",
+        "seconds_are": f"median of {repeats}, rows in memory, page cache warm",
         "bytes_are": "rchar of /proc/self/io, first answer",
         "questions": answers,
     }
@@ -107,10 +108,21 @@ def main(rows: int, scratch: Path, output: Path, worker: tuple[str, str] | None)
     output.write_text(json.dumps(result, indent=1) + "\n")
 
 
+def ask(method: str, catalogue: Path, question: Question, repeats: int) -> dict[str, Any]:
+    """One measurement in a process of its own."""
+    asked = {"method": method, "catalogue": str(catalogue), "question": question}
+    done = subprocess.run(
+        [sys.executable, __file__, "--worker", "--repeats", str(repeats)],
+        input=json.dumps(asked), check=True, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return answer
+
+
 def say(name: str, method: str, answer: dict[str, Any]) -> None:
     """One line."""
     print(
-        f"{name:10s} {method:8s} {answer['seconds']:8.3f} s {answer['read_bytes'] / 1e6:10.2f} MB"
+        f"{name:16s} {method:8s} {answer['seconds']:8.3f} s {answer['read_bytes'] / 1e6:10.2f} MB"
         f"  {answer['num_rows']:,} rows",
         flush=True,
     )
@@ -123,37 +135,45 @@ def make_catalogue(scratch: Path, num_rows: int) -> Path:
     """The catalogue of that many rows in the scratch folder, written unless it is there."""
     journal = Journal(scratch / f"rows-{num_rows}")
     catalogue = journal.catalogue_folder
-    if (catalogue / "hats.properties").exists():
+    if (catalogue / COLLECTION_PROPERTIES).exists():
         return catalogue
     begin = time.perf_counter()
     real = _mock_run(scratch)
-    schema = read_schema(real / "catalogue")
+    leaves = read_leaf_pixels(real / "catalogue")
     source = pa.concat_tables(
-        read_parquet(leaf_path(real / "catalogue", pixel))
-        for pixel in read_leaf_pixels(real / "catalogue")
+        read_parquet(leaf_path(real / "catalogue" / PRIMARY, leaf)) for leaf in leaves
     )
+    schema = source.schema
     num_leaves = max(MIN_LEAVES, round(num_rows / ROWS_PER_LEAF))
-    manifest = {}
-    for number, size in enumerate(np.diff(np.linspace(0, num_rows, num_leaves + 1).astype(int))):
-        pixel = Pixel(ORDER, FIRST_PIXEL + number)
-        path = leaf_path(catalogue, pixel)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_parquet(_leaf_rows(source, pixel, int(size), schema), path)
-        manifest[str(pixel.number)] = {
-            "rows": int(size),
-            "bytes": path.stat().st_size,
-            "sha256": file_sha256(path),
-        }
-    plan = replace(Journal(real).read_plan(), order=ORDER)
-    write_metadata(journal, plan, schema, manifest, is_partial=False)
-    print(f"wrote {num_rows:,} rows in {time.perf_counter() - begin:.0f} s", flush=True)
+    sizes = np.diff(np.linspace(0, num_rows, num_leaves + 1).astype(int)).tolist()
+    pixels = [Pixel(ORDER, FIRST_PIXEL + number) for number in range(num_leaves)]
+    plan = replace(
+        Journal(real).read_plan(),
+        order=ORDER,
+        partitions=tuple(PlannedPartition(pixel, ()) for pixel in pixels),
+    )
+    with journal.locked():
+        plan = journal.begin(plan)
+        for pixel, size in zip(pixels, sizes, strict=True):
+            fragments = journal.fragments_folder / str(pixel)
+            rows = _leaf_rows(source, pixel, size, schema)
+            written = write_fragments(rows, ORDER, fragments, journal.wip_folder)
+            receipt = {"plan_digest": plan.digest, "leaves": written, "bricks": {}}
+            journal.record(pixel, {**receipt, "quarantined": {}})
+        finish_begin = time.perf_counter()
+        finish_catalogue(journal, plan)
+    end = time.perf_counter()
+    shutil.rmtree(journal.fragments_folder)
+    facts = {"fragments_s": finish_begin - begin, "finish_s": end - finish_begin}
+    (journal.folder / "written.json").write_text(json.dumps(facts))
+    print(f"wrote {num_rows:,} rows: {facts}", flush=True)
     return catalogue
 
 
 def _mock_run(scratch: Path) -> Path:
     """A small finished run, whose rows are repeated."""
     run = scratch / "mock-run"
-    if not (run / "catalogue" / "hats.properties").exists():
+    if not (run / "catalogue" / COLLECTION_PROPERTIES).exists():
         survey = scratch / "mock-survey"
         if not survey.exists():
             write_mock_survey(
@@ -185,27 +205,41 @@ def _leaf_rows(source: pa.Table, pixel: Pixel, num_rows: int, schema: pa.Schema)
     rows = source.take(pa.array(rng.integers(0, source.num_rows, num_rows)))
     columns = [pa.array(values[field.name], type=field.type) if field.name in values
                else rows[field.name] for field in schema]  # fmt: skip
-    return sort_rows(pa.table(columns, schema=schema))
+    return pa.table(columns, schema=schema)
 
 
 # --- questions and methods -----------------------------------------------------------------------
 
 
 def make_questions(catalogue: Path) -> dict[str, Question]:
-    """What is asked; all positions lie in the middle leaf or at its edges."""
+    """What is asked; positions lie in the middle leaf or at its edges, ids there or anywhere."""
     pixels = read_leaf_pixels(catalogue)
     middle = pixels[len(pixels) // 2]
     ra_deg, dec_deg = (float(x[0]) for x in pixel_centres(np.array([middle.number]), ORDER))
-    ids = read_parquet(leaf_path(catalogue, middle), ["TARGETID"])["TARGETID"].to_numpy()
-    chosen = np.random.default_rng(0).choice(ids, NUM_IDS, replace=False)
     box = [ra_deg - 0.5, ra_deg + 0.5, dec_deg - 0.5, dec_deg + 0.5]
+    rng = np.random.default_rng(0)
+    near = _choose_ids(catalogue, [middle], NUM_IDS, rng)
+    anywhere = _choose_ids(catalogue, pixels, -(-NUM_IDS // len(pixels)), rng)
     return {
-        "cone 60''": {"cone": [ra_deg, dec_deg, 60]},
+        "cone 60 arcsec": {"cone": [ra_deg, dec_deg, 60]},
         "cone 1 deg": {"cone": [ra_deg, dec_deg, 3600]},
         "box 1 deg": {"box": box},
-        "1000 ids": {"ids": chosen.tolist()},
+        "1 id": {"ids": near[:1]},
+        "1000 ids, 1 leaf": {"ids": near},
+        "1000 ids, all": {"ids": rng.permutation(anywhere)[:NUM_IDS].tolist()},
         "full scan": {"above": 1.2},
     }
+
+
+def _choose_ids(
+    catalogue: Path, leaves: list[Pixel], number: int, rng: np.random.Generator
+) -> list[int]:
+    """TARGETIDs, so many of each leaf."""
+    chosen: list[int] = []
+    for leaf in leaves:
+        ids = read_parquet(leaf_path(catalogue / PRIMARY, leaf), ["TARGETID"])["TARGETID"]
+        chosen += rng.choice(ids.to_numpy(), number, replace=False).tolist()
+    return chosen
 
 
 def by_engine(catalogue: Path, question: Question) -> np.ndarray:
@@ -247,7 +281,7 @@ def by_duckdb(catalogue: Path, question: Question) -> np.ndarray:
     if "cone" in question:
         ra_deg, dec_deg, radius_arcsec = question["cone"]
         tests.append(f"{_separation_sql(ra_deg, dec_deg)} <= radians({radius_arcsec} / 3600)")
-    files = f"{catalogue}/dataset/Norder=*/Dir=*/Npix=*.parquet"
+    files = f"{catalogue}/{PRIMARY}/dataset/Norder=*/Dir=*/Npix=*.parquet"
     statement = (
         f"SELECT {', '.join(COLUMNS)} FROM read_parquet('{files}', hive_partitioning = false)"
         f" WHERE {' AND '.join(tests)}"
@@ -267,7 +301,7 @@ def by_pyarrow(catalogue: Path, question: Question) -> np.ndarray:
             (pc.field("RA") >= a) & (pc.field("RA") <= b)
             & (pc.field("DEC") >= c) & (pc.field("DEC") <= d)
         )  # fmt: skip
-    rows = ds.dataset(catalogue / "dataset").to_table(columns=COLUMNS, filter=test)
+    rows = ds.dataset(catalogue / PRIMARY / "dataset").to_table(columns=COLUMNS, filter=test)
     if "cone" in question:
         ra_deg, dec_deg, radius_arcsec = question["cone"]
         dec = np.radians(rows["DEC"].to_numpy())
@@ -289,7 +323,7 @@ def by_lsdb(catalogue: Path, question: Question) -> np.ndarray:
         a, b, c, d = question["box"]
         opened = opened.box_search((a, b), (c, d))
     elif "ids" in question:
-        opened = opened[opened["TARGETID"].isin(question["ids"])]
+        opened = opened.id_search(values={"TARGETID": question["ids"]})
     else:
         opened = opened.query(f"Z_PHOT_MEDIAN > {question['above']}")
     return opened.compute()["TARGETID"].to_numpy()
@@ -303,12 +337,12 @@ METHODS: dict[str, Method] = {
 }
 
 
-def measure(method: Method, catalogue: Path, question: Question) -> dict[str, Any]:
-    """Ask three times in this process."""
+def measure(method: Method, catalogue: Path, question: Question, repeats: int) -> dict[str, Any]:
+    """Ask several times in this process."""
     begin_bytes = bytes_read() or 0
     seconds, read_bytes = [], 0
     ids = np.empty(0, np.int64)
-    for number in range(NUM_REPEATS):
+    for number in range(repeats):
         begin = time.perf_counter()
         ids = method(catalogue, question)
         seconds.append(time.perf_counter() - begin)
@@ -316,7 +350,7 @@ def measure(method: Method, catalogue: Path, question: Question) -> dict[str, An
             read_bytes = (bytes_read() or 0) - begin_bytes
     digest = hashlib.sha256(np.sort(ids).astype(np.int64).tobytes()).hexdigest()
     return {
-        "seconds": min(seconds),
+        "seconds": statistics.median(seconds),
         "seconds_first": seconds[0],
         "read_bytes": read_bytes,
         "num_rows": len(ids),

@@ -6,6 +6,7 @@ a few million rows of DR10.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,6 +87,13 @@ class IndexReader:
             np.array([group[1] for group in groups], dtype=np.int64),
         )
 
+    def groups_of(self, targetid: npt.NDArray[np.int64]) -> Iterator[tuple[int, int, int]]:
+        """Row groups that can hold some of sorted TARGETIDs, (N,): number, and first and end."""
+        begins = np.searchsorted(targetid, self.least, side="left")
+        ends = np.searchsorted(targetid, self.largest, side="right")
+        for group in np.flatnonzero(ends > begins).tolist():
+            yield group, int(begins[group]), int(ends[group])
+
     def pixels_of(self, targetid: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """(N,) Npix of each source, -1 for one that the index does not have.
 
@@ -97,16 +105,14 @@ class IndexReader:
         order = np.argsort(targetid, kind="stable")
         wanted = targetid[order]
         found = np.full(len(targetid), -1, dtype=np.int64)
-        begins = np.searchsorted(wanted, self.least, side="left")
-        ends = np.searchsorted(wanted, self.largest, side="right")
-        for group in np.flatnonzero(ends > begins):
+        for group, begin, end in self.groups_of(wanted):
             file, number = self.row_groups[group]
             path = self.folder / "dataset" / file
             rows = read_parquet(path, [INDEX_COLUMN, "Npix"], row_group=number)
             known = rows.column(INDEX_COLUMN).to_numpy()
-            asked = wanted[begins[group] : ends[group]]
+            asked = wanted[begin:end]
             place = np.minimum(np.searchsorted(known, asked), len(known) - 1)
             hit = known[place] == asked
             pixels = rows.column("Npix").to_numpy()[place].astype(np.int64)
-            found[order[begins[group] : ends[group]][hit]] = pixels[hit]
+            found[order[begin:end][hit]] = pixels[hit]
         return found

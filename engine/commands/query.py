@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import click
 
 from engine.commands.options import json_option
 from engine.config import UserError
-from engine.query import Selection, query
+from engine.query import Selection, TargetIds, query
 from engine.query.arguments import parse_box, parse_cone, parse_ids, parse_pixels, parse_polygon
 from engine.query.display import json_rows, plan_lines, table_lines
 from engine.query.io_counter import bytes_read
@@ -30,6 +31,7 @@ _path = click.Path(path_type=Path)
 @click.option("--polygon", metavar="RA,DEC;...", help="Convex; the edges are great circles.")
 @click.option("--pixels", metavar="ORDER:N,N,...", help="HEALPix pixels, NESTED.")
 @click.option("--ids", metavar="FILE|N,N,...", help="TARGETIDs, or a file with them.")
+@click.option("--no-index", is_flag=True, help="Find --ids without the index.")
 @click.option("--where", metavar="SQL", help="A condition, for example \"TYPE != 'PSF'\".")
 @click.option("--columns", metavar="A,B,...", help="[default: all for a file, a few to be shown]")
 @click.option("--sql", metavar="SELECT", help="One statement FROM catalogue (DuckDB).")
@@ -52,6 +54,7 @@ def query_command(
     polygon: str | None,
     pixels: str | None,
     ids: str | None,
+    no_index: bool,
     where: str | None,
     columns: str | None,
     sql: str | None,
@@ -75,6 +78,11 @@ def query_command(
     parsers = ((cone, parse_cone), (box, parse_box), (polygon, parse_polygon),
                (pixels, parse_pixels), (ids, parse_ids))  # fmt: skip
     selections: list[Selection] = [parse(text) for text, parse in parsers if text is not None]
+    if no_index:
+        if ids is None:
+            raise UserError("--no-index: is about --ids; leave it out, or name ids")
+        selections = [replace(one, use_index=False) if isinstance(one, TargetIds) else one
+                      for one in selections]  # fmt: skip
     if output is not None:
         check_output(output)
     if plot is not None:

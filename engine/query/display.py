@@ -37,6 +37,8 @@ def plan_lines(catalogue: Path, answer: Answer) -> list[str]:
         f"bytes       {answer.planned_bytes:,} of these columns at most, "
         f"after {plan.footer_bytes:,} of footers",
     ]
+    if plan.num_index_groups is not None:
+        lines.append(f"index       {plan.num_index_groups:,} row groups of the TARGETID index")
     shown = list(plan.kept.items())[:_MAX_LEAVES]
     for path, numbers in shown:
         name = path.relative_to(catalogue)

@@ -1,4 +1,4 @@
-"""Which leaves and row groups can hold rows that are asked for, by pixel and by statistics.
+"""Which leaves and row groups can hold rows that are asked for: by pixel, statistics or index.
 
 Leaves of one order in pixel order, each sorted by `_healpix_29`, are one sorted sequence of row
 groups. What is kept of it is a few runs; DuckDB reads a run when it is told the leaves and the
@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from engine.catalogue.schema import SPATIAL_INDEX_COLUMN
 from engine.query.coverage import IntArray, overlaps
+from engine.query.id_lookup import IdLookup, groups_with_ids
 from engine.query.leaf_files import LeafFile, read_footer
 from engine.query.selection import Selection
 from partitions.healpix import pixels_to_spatial_ranges
@@ -52,6 +53,8 @@ class ReadPlan:
     """Rows in the row groups to read."""
     footer_bytes: int = 0
     """Footers that were read to find out."""
+    num_index_groups: int | None = None
+    """Row groups of the TARGETID index that were read to find out; None if it was not used."""
 
     @property
     def num_row_groups(self) -> int:
@@ -84,19 +87,33 @@ class _Group:
 
 
 def plan_reading(
-    catalogue: Path, leaves: list[LeafFile], schema: pa.Schema, selections: Sequence[Selection]
+    catalogue: Path,
+    leaves: list[LeafFile],
+    schema: pa.Schema,
+    selections: Sequence[Selection],
+    lookup: IdLookup | None = None,
 ) -> ReadPlan:
     """Choose leaves by their pixels, then row groups by the statistics in their footers.
+
+    With a `lookup` of the TARGETIDs that are asked for, the leaves are those that it names, and
+    the row groups those that hold the ids, unless it names most of the leaves.
 
     Raises
     ------
     UserError
-        If the footer of a leaf to be read is damaged.
+        If the footer of a leaf to be read is damaged, or a leaf has not what the lookup says.
     """
     wanted = [(selection.column, selection.ranges()) for selection in selections]
     plan = ReadPlan(len(leaves))
+    if lookup is not None:
+        plan.footer_bytes, plan.num_index_groups = lookup.footer_bytes, lookup.num_row_groups
+        if 2 * len(lookup.ids_of_leaf) > len(leaves):
+            # To prove it would read every TARGETID once more than the answer does.
+            lookup = None
     groups: list[_Group] = []
     for leaf in leaves:
+        if lookup is not None and leaf.pixel not in lookup.ids_of_leaf:
+            continue
         first, last = pixels_to_spatial_ranges(np.array(leaf.pixel.number), leaf.pixel.order)
         if not all(
             overlaps(ranges, int(first), int(last))
@@ -107,6 +124,11 @@ def plan_reading(
         footer = read_footer(catalogue, leaf, schema)
         plan.footer_bytes += footer.serialized_size
         found = _read_groups(leaf.path, footer, wanted, (int(first), int(last)))
+        if lookup is not None:
+            kept = [group.number for group in found if group.is_kept]
+            chosen = groups_with_ids(catalogue, leaf, kept, lookup.ids_of_leaf[leaf.pixel])
+            for group in found:
+                group.is_kept = group.number in chosen
         if any(group.is_kept for group in found):
             groups += found
     _fill_gaps(groups)

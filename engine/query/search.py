@@ -11,6 +11,7 @@ import pyarrow as pa
 from engine.catalogue.read import read_properties, read_schema
 from engine.catalogue.schema import SPATIAL_INDEX_COLUMN
 from engine.config import UserError
+from engine.query.id_lookup import find_leaves
 from engine.query.leaf_files import check_leaf_files
 from engine.query.pruning import ReadPlan, plan_reading
 from engine.query.sandbox import VIEW, Sandbox, unknown_column
@@ -135,7 +136,8 @@ def query(
     Raises
     ------
     UserError
-        If this is no whole catalogue, or the question cannot be asked.
+        If this is no whole catalogue, its index is damaged and needed, or the question cannot be
+        asked.
     """
     folder = Path(catalogue)
     leaves = check_leaf_files(folder)
@@ -145,12 +147,16 @@ def query(
     if limit is not None and limit < 0:
         raise UserError(f"--limit {limit}: give a number of rows")
     chosen = None if columns is None else resolve_columns(columns, schema.names)
-    plan = plan_reading(folder, leaves, schema, selections)
     ids = [one for one in selections if isinstance(one, TargetIds)]
     if len(ids) > 1:
         raise UserError("ids: two lists; give one")
+    # A region leaves fewer leaves than the ids would, and is tested by the leaves alone.
+    lookup = None
+    if ids and ids[0].use_index and len(selections) == 1:
+        lookup = find_leaves(folder, leaves, ids[0].unique())
+    plan = plan_reading(folder, leaves, schema, selections, lookup)
     conditions = [one.condition() for one in selections]
-    targetid = sorted(set(ids[0].values)) if ids else []
+    targetid = ids[0].unique().tolist() if ids else []
     sandbox = Sandbox(folder, schema, plan.runs, conditions, targetid)
     try:
         if where is not None:

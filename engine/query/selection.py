@@ -69,6 +69,8 @@ class TargetIds:
 
     values: tuple[int, ...]
     column: str = "TARGETID"
+    use_index: bool = True
+    """Whether the index finds their leaves, if no region is given; else all footers are read."""
 
     def __post_init__(self) -> None:
         for value in self.values:
@@ -76,8 +78,11 @@ class TargetIds:
                 raise UserError(f"ids: {value} is no TARGETID, which has 64 bits")
 
     def ranges(self) -> IntArray:
-        ids = np.unique(np.array(self.values, dtype=np.int64))
-        return np.stack([ids, ids], axis=-1)
+        return np.stack([self.unique()] * 2, axis=-1)
+
+    def unique(self) -> IntArray:
+        """(N,) each id once, sorted."""
+        return np.unique(np.array(self.values, dtype=np.int64))
 
     def condition(self) -> str:
         return f"TARGETID IN (SELECT TARGETID FROM {IDS_TABLE})"
