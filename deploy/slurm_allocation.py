@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import json
+import logging
 import os
 import signal
 import sys
@@ -94,6 +95,9 @@ def join_allocation(profile: MachineProfile) -> None:
         return
     # Signals reach all processes of a step; only the driver is to heed this one.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    # All tasks print into the driver's log; that workers come and go is no news there.
+    os.environ["DASK_LOGGING__DISTRIBUTED"] = "warning"
+    logging.getLogger("distributed").setLevel(logging.WARNING)
     with dask.config.set(DASK_SETTINGS | {"distributed.nanny.environ": profile.environment}):
         serve = _serve_scheduler if task.rank == _SCHEDULER_TASK else _serve_worker
         asyncio.run(serve(profile, task))

@@ -313,9 +313,6 @@ def test_a_survey_is_run(
     assert leaves
     for leaf in leaves:
         assert (run_folder / leaf).read_bytes() == (finished_run / leaf).read_bytes()
-    # Nothing is left to do, and the job says so by its end.
-    again = submit_run(engine, mock_survey, run_folder, _PROFILE.format(layout=layout))
-    assert again["text"].count("ended with exit code 0") == 2
 
 
 def test_a_time_limit_is_survived(slurm: Path, limited_run: Path) -> None:
