@@ -16,9 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deploy.profiles import MachineProfile, ProfileError, Slurm
+from deploy.settings import as_environment
 from deploy.slurm_queue import job_name
 from deploy.slurm_script import job_script, slurm_memory, walltime_s
-from deploy.tls import write_temporary_tls
+from deploy.tls import tls_settings, write_temporary_tls
 
 PROFILE = MachineProfile(kind="slurm", workers=4, memory_limit="8GB", threads=2)
 MARK = "photoz-was-here"
@@ -309,7 +310,9 @@ def test_worker_jobs_get_their_words_unchanged(
     assert words[words.index("--nthreads") + 1] == "1"
     environment = (folder / "argv.env").read_bytes().decode().split("\0")
     assert f"HOSTILE={value}" in environment
-    assert f"DASK_DISTRIBUTED__COMM__TLS__WORKER__KEY={here / 'key.pem'}" in environment
+    expected = as_environment(tls_settings(tls))
+    assert str(here / "key.pem") in expected["DASK_DISTRIBUTED__COMM__TLS__WORKER__KEY"]
+    assert {f"{key}={text}" for key, text in expected.items()} <= set(environment)
     assert not list(folder.rglob(MARK))
     shutil.rmtree(folder)
 

@@ -240,6 +240,7 @@ def test_an_allocation_ends_with_its_driver(slurm: Path, tmp_path: Path) -> None
         run = tmp_path / kind
         (run / "submit").mkdir(parents=True)
         command = [sys.executable, str(tmp_path / "driver.py"), str(profile_file), kind]
+        (run / "submit" / "profile.toml").write_text(profile_file.read_text())
         script = run / "submit" / "job.sh"
         script.write_text(job_script(read_profile(profile_file), run, command))
         submit_script(script)
