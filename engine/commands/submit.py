@@ -12,7 +12,7 @@ import click
 from deploy.kubectl import apply_manifests
 from deploy.profiles import MachineProfile, find_profile, read_profile
 from deploy.slurm_queue import job_name, queued_jobs, submit_script, worker_job_name
-from deploy.slurm_script import DRIVER_LOG, PROFILE_FILE, job_script
+from deploy.slurm_script import DRIVER_LOG, job_script
 from engine.atomic import write_atomic
 from engine.commands.options import json_option, say
 from engine.commands.run_settings import run_config, survey_options
@@ -22,7 +22,7 @@ from engine.plan import RunPlan, make_plan, refuse_other_plan
 from partitions.healpix import nside_to_order
 
 _FOLDER = "submit"
-_SCRIPT, _BRICKS = "job.sh", "bricks.txt"
+_SCRIPT, _PROFILE, _BRICKS = "job.sh", "profile.toml", "bricks.txt"
 # The job counts here how often it began without getting anywhere; a new submission starts anew.
 _IDLE_ATTEMPTS = "idle-attempts"
 
@@ -96,7 +96,7 @@ def submit(
         ("--weights", weights.resolve() if weights is not None else None),
         ("--bricks", folder / _FOLDER / _BRICKS if config.brick_names is not None else None),
         ("--output", folder),
-        ("--profile", folder / _FOLDER / PROFILE_FILE),
+        ("--profile", folder / _FOLDER / _PROFILE),
     )
     script = job_script(profile, folder, [sys.executable, "-m", "engine", "run", *options])
     journal = Journal(folder)
@@ -142,7 +142,7 @@ def _write_submission(
         names = config.brick_names
         files = {
             _SCRIPT: script.encode(errors="surrogateescape"),
-            PROFILE_FILE: profile_path.read_bytes(),
+            _PROFILE: profile_path.read_bytes(),
             **({_BRICKS: "".join(f"{name}\n" for name in names).encode()} if names else {}),
         }
         for name, data in files.items():
