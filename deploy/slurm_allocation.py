@@ -1,7 +1,9 @@
 """Driver, scheduler and workers as the tasks of one Slurm job.
 
-All tasks run the same command: task 0 serves as the scheduler, task 1 is the driver, the others
-are workers. They meet in a folder that is named after the job and its attempt.
+Task 0 serves as the scheduler, task 1 is the driver, the others are workers. All tasks may run the
+same command, the driver's; a job of `engine submit` starts the others by way of this module, which
+loads less (`python -m deploy.slurm_allocation PROFILE`). They meet in a folder that is named after
+the job and its attempt.
 
 dask_jobqueue's SLURMRunner does the same, but its driver cannot end a scheduler that talks TLS, and
 a job that was requeued finds the scheduler file of its attempt before.
@@ -12,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import json
+import logging
 import os
 import signal
 import sys
@@ -25,7 +28,7 @@ import dask
 from distributed import Client, Nanny, Scheduler
 
 from deploy.opened import OpenCluster
-from deploy.profiles import MachineProfile, ProfileError, Tls
+from deploy.profiles import MachineProfile, ProfileError, Tls, read_profile
 from deploy.settings import DASK_SETTINGS, HIDDEN_PAGES
 from deploy.tls import security_of, write_temporary_tls
 
@@ -94,6 +97,9 @@ def join_allocation(profile: MachineProfile) -> None:
         return
     # Signals reach all processes of a step; only the driver is to heed this one.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    # All tasks print into the driver's log; that workers come and go is no news there.
+    os.environ["DASK_LOGGING__DISTRIBUTED"] = "warning"
+    logging.getLogger("distributed").setLevel(logging.WARNING)
     with dask.config.set(DASK_SETTINGS | {"distributed.nanny.environ": profile.environment}):
         serve = _serve_scheduler if task.rank == _SCHEDULER_TASK else _serve_worker
         asyncio.run(serve(profile, task))
@@ -208,3 +214,10 @@ def open_allocation(profile: MachineProfile, num_workers: int) -> Iterator[OpenC
             yield AllocationCluster(client, num_workers, url, task.job)
     finally:
         _end(task)
+
+
+if __name__ == "__main__":
+    try:
+        join_allocation(read_profile(Path(sys.argv[1])))
+    except ProfileError as error:
+        sys.exit(f"engine: {error}")

@@ -1,10 +1,11 @@
-# From here on the same for every run. Above: resume, layout, warning_s, submit_folder, command.
+# From here on the same for every run. Above: resume, layout, warning_s, cpus_per_task,
+# submit_folder, command, serve.
 cd -- "$submit_folder" || exit 2
 export PHOTOZ_ALLOCATION="$submit_folder/allocation-${SLURM_JOB_ID:-0}-${SLURM_RESTART_COUNT:-0}"
 
 # One of the tasks of `srun` below: 0 is the scheduler, 1 the driver, the others are workers.
 if [ "${1-}" = task ]; then
-  [ "${SLURM_PROCID-}" = 1 ] || exec "${command[@]}"
+  [ "${SLURM_PROCID-}" = 1 ] || exec "${serve[@]}"
   trap : TERM  # Meant for the driver: this shell stays to tell how it ended.
   "${command[@]}"
   code=$?

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import subprocess
 from collections.abc import Sequence
@@ -27,10 +28,12 @@ class QueuedJob:
 def job_name(run_folder: Path) -> str:
     """The name of the jobs of one run: readable, and unlike that of every other run folder.
 
-    At most 48 lower-case letters, digits and dashes, which Kubernetes also takes (RFC 1123).
+    At most 48 lower-case letters, digits and dashes, which Kubernetes also takes (RFC 1123). Links
+    are not followed: a pod and the host that submits it see different ones.
     """
-    folder = run_folder.resolve()
-    stem = re.sub(r"[^a-z0-9]+", "-", folder.name.lower())[:32].strip("-") or "run"
+    folder = Path(os.path.abspath(run_folder))
+    words = re.sub(r"[^a-z0-9]+", "-", folder.name.lower())
+    stem = words.removeprefix("photoz")[:32].strip("-") or "run"
     digest = hashlib.sha256(str(folder).encode(errors="surrogateescape")).hexdigest()[:8]
     return f"photoz-{stem}-{digest}"
 

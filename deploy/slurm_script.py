@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import re
 import shlex
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,6 +21,8 @@ _BODY = Path(__file__).with_name("slurm_job.sh")
 _UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 _BINARY_UNITS = {"ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 
+PROFILE_FILE = "profile.toml"
+"""The profile that the job was written from; in the folder of the script."""
 DRIVER_LOG = "driver.log"
 """What the driver prints, all attempts after each other; in the folder of the script."""
 # The driver and the scheduler are tasks beside the workers.
@@ -63,7 +66,7 @@ def slurm_memory(size: str, num_shares: int = 1) -> str:
 
 
 def job_script(profile: MachineProfile, run_folder: Path, command: Sequence[str]) -> str:
-    """The script to submit from RUN/submit/.
+    """The script to submit from RUN/submit/, where `PROFILE_FILE` must be.
 
     Parameters
     ----------
@@ -92,10 +95,16 @@ def job_script(profile: MachineProfile, run_folder: Path, command: Sequence[str]
         *slurm.prologue,
         *(f"export {key}={shlex.quote(value)}" for key, value in exports.items()),
         *(f"{key}={shlex.quote(value)}" for key, value in values.items()),
-        "command=(" + " ".join(shlex.quote(word) for word in command) + ")",
+        _array("command", command),
+        # What tasks do that are not the driver; `engine run` would load all that a driver needs.
+        _array("serve", [sys.executable, "-m", "deploy.slurm_allocation", PROFILE_FILE]),
         "",
     ]
     return "\n".join(lines) + _BODY.read_text()
+
+
+def _array(name: str, words: Sequence[str]) -> str:
+    return f"{name}=({' '.join(shlex.quote(word) for word in words)})"
 
 
 def _directives(profile: MachineProfile, run_folder: Path) -> list[str]:

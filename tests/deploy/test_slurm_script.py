@@ -16,8 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deploy.profiles import MachineProfile, ProfileError, Slurm
+from deploy.settings import as_environment
 from deploy.slurm_queue import job_name
 from deploy.slurm_script import job_script, slurm_memory, walltime_s
+from deploy.tls import tls_settings, write_temporary_tls
 
 PROFILE = MachineProfile(kind="slurm", workers=4, memory_limit="8GB", threads=2)
 MARK = "photoz-was-here"
@@ -268,3 +270,57 @@ def test_memory_is_rounded_up(size: str, num_shares: int, expected: str) -> None
 )
 def test_walltime(text: str, seconds: int) -> None:
     assert walltime_s(text) == seconds
+
+
+# --- jobs that hold workers -----------------------------------------------------------------------
+
+
+@settings(max_examples=25)
+@given(name=NAMES, value=WORDS)
+def test_worker_jobs_get_their_words_unchanged(
+    tmp_path_factory: pytest.TempPathFactory, name: str, value: str
+) -> None:
+    """The script is dask-jobqueue's; what stands in it of paths and values is ours."""
+    slurm_jobs = pytest.importorskip("deploy.slurm_jobs", reason="dask-jobqueue is not installed")
+    folder = tmp_path_factory.mktemp("hostile")
+    here = folder / name
+    here.mkdir()
+    python = here / "python"
+    python.write_text('#!/bin/bash\nprintf "%s\\0" "$@" > "$ARGV"\nprintenv -0 > "$ARGV.env"\n')
+    python.chmod(0o755)
+    tls = write_temporary_tls(here)
+    value = value.replace("\n", "")
+    profile = replace(
+        PROFILE, local_directory=str(here), environment={"HOSTILE": value},
+        slurm=Slurm(interface="lo|x"),
+    )  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "executable", str(python))
+        options = slurm_jobs._cluster_options(profile, tls, here)
+    for key in ("scheduler_options", "silence_logs", "security", "name"):
+        del options[key]
+    job = slurm_jobs._WorkerJob("tls://node:1", name="x-w-0", config_name="slurm", **options)
+
+    done = run_job(job.job_script(), here, folder, folder / "argv")
+
+    assert done.returncode == 0, done.stderr
+    words = (folder / "argv").read_bytes().decode().split("\0")
+    assert words[words.index("--local-directory") + 1] == str(here)
+    assert words[words.index("--interface") + 1] == "lo|x"
+    assert words[words.index("--nthreads") + 1] == "1"
+    environment = (folder / "argv.env").read_bytes().decode().split("\0")
+    assert f"HOSTILE={value}" in environment
+    certificates = as_environment(tls_settings(tls))
+    assert {f"{key}={text}" for key, text in certificates.items()} <= set(environment)
+    assert not list(folder.rglob(MARK))
+    shutil.rmtree(folder)
+
+
+def test_workers_leave_before_the_time_limit() -> None:
+    slurm_jobs = pytest.importorskip("deploy.slurm_jobs", reason="dask-jobqueue is not installed")
+    for walltime, lifetime_s, stagger_s in (("04:00:00", 14220, 60), ("00:01:00", 30, 6)):
+        profile = replace(PROFILE, slurm=Slurm(walltime=walltime))
+        words = slurm_jobs.worker_arguments(profile)
+        assert words[words.index("--lifetime") + 1] == f"{lifetime_s}s"
+        assert words[words.index("--lifetime-stagger") + 1] == f"{stagger_s}s"
+        assert lifetime_s + stagger_s < walltime_s(walltime)

@@ -97,3 +97,22 @@ def test_a_copied_profile_is_checked(engine: Engine, tmp_path: Path) -> None:
     assert "unknown key 'slurm.waltime', did you mean 'walltime'" in engine(
         "profiles", mine, expect=2
     )
+
+
+def test_kubernetes_manifests_are_shown(engine: Engine, tmp_path: Path) -> None:
+    pytest.importorskip("deploy.kubernetes", reason="manifests are not there")
+    yaml = pytest.importorskip("yaml")
+    paths = ["--survey", "/survey/dr10", "--output", "/runs/cosmos"]
+    options = ["--profile", "kubernetes-cuda", "--region", "149.5,150.7,1.6,2.8", "--dry-run"]
+    manifests = list(yaml.safe_load_all(engine("submit", *options, *paths)))
+    (job,) = [each for each in manifests if each["kind"] == "Job"]
+    assert job["metadata"]["name"].startswith("photoz-cosmos-")
+    words = job["spec"]["template"]["spec"]["containers"][0]["args"]
+    assert words[words.index("--output") + 1] == "/runs/cosmos"
+    assert words[words.index("--region") + 1] == "149.5,150.7,1.6,2.8"
+    for wrong in (
+        ["--survey", tmp_path, "--output", "/runs/x"],
+        ["--survey", "/survey", "--output", tmp_path],
+        ["--survey", "/survey"],
+    ):
+        assert "in a pod, expected a path below" in engine("submit", *options, *wrong, expect=2)
