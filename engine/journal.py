@@ -31,10 +31,9 @@ from engine.plan import (
     PlannedPartition,
     RunPlan,
     changed_bricks,
-    plan_from_json,
-    plan_to_json,
     refuse_other_plan,
 )
+from engine.plan_file import read_plan, write_plan
 from partitions.healpix import Pixel
 
 Receipt = dict[str, Any]
@@ -69,12 +68,9 @@ class Journal:
             If the folder holds no run, or a plan that cannot be read.
         """
         try:
-            data = json.loads(self.plan_path.read_text())
+            return read_plan(self.plan_path)
         except FileNotFoundError:
             raise UserError(f"{self.folder}: no run there (no plan.json); start one") from None
-        except (OSError, ValueError) as error:
-            raise UserError(f"{self.plan_path}: cannot be read ({error})") from None
-        return plan_from_json(data, self.plan_path)
 
     def begin(
         self, plan: RunPlan, retry_quarantined: bool = False, is_alone: bool = True
@@ -108,7 +104,7 @@ class Journal:
                     f"brick {name} {change}; {advice}"
                 )
         if plan != old:  # The same work, but survey or weights moved, or a bad brick was mended.
-            write_atomic(self.plan_path, to_json(plan_to_json(plan)), self.wip_folder)
+            write_plan(self.plan_path, plan, self.wip_folder)
         # Only now: killed in between, the next attempt finds the new plan and the old receipts.
         if retry_quarantined:
             forget_deaths(self.folder, quarantined)
@@ -119,7 +115,7 @@ class Journal:
         self._refuse_strangers()
         for folder in self._own_folders():
             folder.mkdir(exist_ok=True)
-        write_atomic(self.plan_path, to_json(plan_to_json(plan)), self.wip_folder)
+        write_plan(self.plan_path, plan, self.wip_folder)
 
     def _own_folders(self) -> tuple[Path, ...]:
         return self.wip_folder, self.receipts_folder, self.fragments_folder
