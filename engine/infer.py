@@ -25,14 +25,9 @@ from typing import Any
 from engine.catalogue.leaves import concatenate_rows, write_fragments
 from engine.catalogue.schema import Rows, RowSchema, catalogue_schema, rows_to_table
 from engine.config import UserError
+from engine.file_states import describe_change, survey_file_states
 from engine.journal import Journal, Receipt
-from engine.plan import (
-    PlannedBrick,
-    PlannedPartition,
-    RunPlan,
-    describe_change,
-    survey_file_states,
-)
+from engine.plan import PlannedBrick, PlannedPartition, RunPlan
 from engine.readers import BrickReaders, ReadingRules
 from engine.worker_state import EXIT_DEVICE_LOST, WorkerMonitor
 from model.device import is_device_lost

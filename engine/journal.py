@@ -19,7 +19,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +31,9 @@ from engine.plan import (
     PlannedPartition,
     RunPlan,
     changed_bricks,
-    plan_from_json,
-    plan_to_json,
     refuse_other_plan,
 )
+from engine.plan_file import read_plan, write_plan
 from partitions.healpix import Pixel
 
 Receipt = dict[str, Any]
@@ -69,12 +68,9 @@ class Journal:
             If the folder holds no run, or a plan that cannot be read.
         """
         try:
-            data = json.loads(self.plan_path.read_text())
+            return read_plan(self.plan_path)
         except FileNotFoundError:
             raise UserError(f"{self.folder}: no run there (no plan.json); start one") from None
-        except (OSError, ValueError) as error:
-            raise UserError(f"{self.plan_path}: cannot be read ({error})") from None
-        return plan_from_json(data, self.plan_path)
 
     def begin(
         self, plan: RunPlan, retry_quarantined: bool = False, is_alone: bool = True
@@ -108,7 +104,7 @@ class Journal:
                     f"brick {name} {change}; {advice}"
                 )
         if plan != old:  # The same work, but survey or weights moved, or a bad brick was mended.
-            write_atomic(self.plan_path, to_json(plan_to_json(plan)), self.wip_folder)
+            write_plan(self.plan_path, plan, self.wip_folder)
         # Only now: killed in between, the next attempt finds the new plan and the old receipts.
         if retry_quarantined:
             forget_deaths(self.folder, quarantined)
@@ -119,7 +115,7 @@ class Journal:
         self._refuse_strangers()
         for folder in self._own_folders():
             folder.mkdir(exist_ok=True)
-        write_atomic(self.plan_path, to_json(plan_to_json(plan)), self.wip_folder)
+        write_plan(self.plan_path, plan, self.wip_folder)
 
     def _own_folders(self) -> tuple[Path, ...]:
         return self.wip_folder, self.receipts_folder, self.fragments_folder
@@ -142,7 +138,7 @@ class Journal:
                 )
 
     def _forget_quarantined(self, plan: RunPlan) -> None:
-        for pixel, receipt in self.receipts(plan).items():
+        for pixel, receipt in self.each_receipt(plan):
             if receipt["quarantined"]:
                 self._receipt_path(pixel).unlink()
 
@@ -224,7 +220,17 @@ class Journal:
         write_atomic(self._receipt_path(pixel), to_json(receipt), self.wip_folder)
 
     def receipts(self, plan: RunPlan) -> dict[Pixel, Receipt]:
-        """The receipts of the partitions that are done.
+        """The receipts of the partitions that are done; `each_receipt` for those of a survey.
+
+        Raises
+        ------
+        UserError
+            If a receipt belongs to another plan or cannot be read.
+        """
+        return dict(self.each_receipt(plan))
+
+    def each_receipt(self, plan: RunPlan) -> Iterator[tuple[Pixel, Receipt]]:
+        """The same one after another, in pixel order: all of a survey's would fill the memory.
 
         Raises
         ------
@@ -232,16 +238,13 @@ class Journal:
             If a receipt belongs to another plan or cannot be read.
         """
         present = {path.name for path in self.receipts_folder.glob("*.json")}
-        receipts: dict[Pixel, Receipt] = {}
         for partition in plan.partitions:
             path = self._receipt_path(partition.pixel)
             if path.name not in present:
                 continue
-            try:
-                receipts[partition.pixel] = self.read_receipt(path, plan)
-            except FileNotFoundError:  # It was withdrawn just now: not done.
-                continue
-        return receipts
+            # One may be withdrawn just now: not done.
+            with suppress(FileNotFoundError):
+                yield partition.pixel, self.read_receipt(path, plan)
 
     def read_receipt(self, path: Path, plan: RunPlan) -> Receipt:
         """One receipt.
@@ -271,13 +274,16 @@ class Journal:
 
     def remaining(self, plan: RunPlan) -> list[PlannedPartition]:
         """Planned partitions without a receipt, in pixel order."""
-        done = self.receipts(plan)
+        done = {pixel for pixel, _ in self.each_receipt(plan)}
         return [partition for partition in plan.partitions if partition.pixel not in done]
 
     def quarantined_bricks(self, plan: RunPlan) -> dict[str, str]:
         """Brick name -> reason, over all receipts."""
-        receipts = self.receipts(plan).values()
-        return {name: why for receipt in receipts for name, why in receipt["quarantined"].items()}
+        return {
+            name: why
+            for _, receipt in self.each_receipt(plan)
+            for name, why in receipt["quarantined"].items()
+        }
 
     def list_quarantined(self, plan: RunPlan) -> None:
         """Write the list of quarantined bricks, or remove it if there are none."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from engine.file_states import FileStates
 from engine.plan import RunPlan
 from model.predict import Predictor
 from partitions.build import arrays_nbytes
@@ -23,6 +24,9 @@ _PROCESS_BYTES = 450e6
 """An idle worker: Python with torch, astropy, zarr and pyarrow loaded."""
 _BYTES_PER_PIXEL = 24
 """Working memory for one decoded band: file, float32 image, masks, float16 copy, counts."""
+_OPTICAL_IMAGES = {f"image-{band}" for band in OPTICAL_BANDS}
+_MAX_TRIED = 100
+"""Bricks whose header is tried for the size of an image; all of them are the same size."""
 _CATALOGUE_BYTES_PER_ROW = 200
 """Parquet, measured on mock rows; fragments and leaves are both kept."""
 
@@ -50,13 +54,12 @@ class Projection:
 def project(plan: RunPlan, predictor: Predictor | None = None) -> Projection:
     """Project the cost of a plan; with a predictor the network's speed is measured (one second)."""
     by_rows = sorted(plan.bricks(), key=lambda planned: planned.num_rows or 0, reverse=True)
-    shapes = (read_coadd_shape(plan.survey, planned.brick.name) for planned in by_rows)
-    height, width = next((shape for shape in shapes if all(shape)), (0, 0))
-    num_images = sum(
-        kind.removeprefix("image-") in OPTICAL_BANDS
-        for planned in plan.bricks()
-        for kind in planned.files
+    with_images = [planned for planned in by_rows if _num_images(planned.files)]
+    shapes = (
+        read_coadd_shape(plan.survey, planned.brick.name) for planned in with_images[:_MAX_TRIED]
     )
+    height, width = next((shape for shape in shapes if all(shape)), (0, 0))
+    num_images = sum(_num_images(planned.files) for planned in with_images)
     max_rows = by_rows[0].num_rows or 0
     partition_rows = max(
         (sum(planned.num_rows or 0 for planned in part.bricks) for part in plan.partitions),
@@ -83,6 +86,11 @@ def project(plan: RunPlan, predictor: Predictor | None = None) -> Projection:
         worker_seconds=seconds,
         network_sources_per_s=rate,
     )
+
+
+def _num_images(files: FileStates) -> int:
+    """Optical images of a brick."""
+    return sum(kind in _OPTICAL_IMAGES for kind in files.as_dict())
 
 
 def measure_network(predictor: Predictor, stamp_size: StampSize, num_batches: int = 4) -> float:

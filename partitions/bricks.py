@@ -18,7 +18,7 @@ class BrickError(Exception):
     """The files of one brick cannot be used; the others can."""
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True, order=True, slots=True)
 class Brick:
     """One brick of the survey-bricks table (DR10's file unit, 0.25 deg)."""
 
@@ -63,21 +63,25 @@ class SurveyLayout:
         band
             Needed for coadd maps only: g, r, i, z, W1, W2.
         """
+        return Path(self.brick_path(kind, brick_name, band))
+
+    def brick_path(self, kind: str, brick_name: str, band: str | None = None) -> str:
+        """`brick_file` as text: where millions are asked for, a Path costs more than the stat."""
         aaa = brick_name[:3]
         if kind == "tractor":
-            return self.folder / "tractor" / aaa / f"tractor-{brick_name}.fits"
+            return f"{self.folder}/tractor/{aaa}/tractor-{brick_name}.fits"
         if kind == "checksums":
-            return self.folder / "tractor" / aaa / f"brick-{brick_name}.sha256sum"
-        coadd = self.folder / "coadd" / aaa / brick_name
+            return f"{self.folder}/tractor/{aaa}/brick-{brick_name}.sha256sum"
+        stem = f"{self.folder}/coadd/{aaa}/{brick_name}/legacysurvey-{brick_name}"
         if kind == "maskbits":
-            return coadd / f"legacysurvey-{brick_name}-maskbits.fits.fz"
+            return f"{stem}-maskbits.fits.fz"
         if kind == "ccds":
-            return coadd / f"legacysurvey-{brick_name}-ccds.fits"
+            return f"{stem}-ccds.fits"
         if kind not in ("image", "invvar", "model", "nexp", "psfsize", "depth", "galdepth"):
             raise ValueError(f"brick_file: unknown kind {kind!r}")
         if band not in BANDS:
             raise ValueError(f"brick_file({kind!r}): band={band!r} is none of {BANDS}")
-        return coadd / f"legacysurvey-{brick_name}-{kind}-{band}.fits.fz"
+        return f"{stem}-{kind}-{band}.fits.fz"
 
     def coadd_folder(self, brick_name: str) -> Path:
         """Folder of all coadd maps of one brick."""

@@ -91,11 +91,26 @@ def _brick_table_paths(root: Path, folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: (path.name.startswith("survey-bricks.fits"), path.name))
 
 
+@dataclass(frozen=True)
+class SurveyBricks:
+    """What the brick tables say of the bricks that have files here, in name order."""
+
+    bricks: dict[str, Brick]
+    num_sources: dict[str, int]
+    """Primary sources (`nobjs`), for the bricks that the release's own table counts."""
+
+
 def read_bricks(layout: SurveyLayout) -> dict[str, Brick]:
+    """The bricks of `read_survey_bricks`."""
+    return read_survey_bricks(layout).bricks
+
+
+def read_survey_bricks(layout: SurveyLayout) -> SurveyBricks:
     """Every brick of the survey's brick tables that has files here, by name, in name order.
 
     A brick with either a Tractor table or a coadd folder counts; a table usually lists far more
-    bricks than a region folder holds.
+    bricks than a region folder holds. Tables are read until all these bricks are found, the
+    release's own first.
 
     Raises
     ------
@@ -104,9 +119,14 @@ def read_bricks(layout: SurveyLayout) -> dict[str, Brick]:
     """
     present = bricks_with_files(layout)
     bricks: dict[str, Brick] = {}
+    num_sources: dict[str, int] = {}
     for path in _brick_table_paths(layout.root, layout.folder):
-        for brick in _read_brick_table(path, present - bricks.keys()):
-            bricks[brick.name] = brick
+        missing = present - bricks.keys()
+        if not missing:
+            break
+        found = _read_brick_table(path, missing)
+        bricks |= found.bricks
+        num_sources |= found.num_sources
     unlisted = sorted(present - bricks.keys())
     if unlisted:
         raise SurveyError(
@@ -115,7 +135,7 @@ def read_bricks(layout: SurveyLayout) -> dict[str, Brick]:
         )
     if not bricks:
         raise SurveyError(f"survey {layout.folder}: no brick has a Tractor table or coadds here")
-    return dict(sorted(bricks.items()))
+    return SurveyBricks(dict(sorted(bricks.items())), num_sources)
 
 
 def bricks_with_files(layout: SurveyLayout) -> set[str]:
@@ -139,21 +159,34 @@ def _subentries(folder: Path) -> Iterator[os.DirEntry[str]]:
                     yield from entries
 
 
-def _read_brick_table(path: Path, wanted: set[str]) -> Iterator[Brick]:
+def _read_brick_table(path: Path, wanted: set[str]) -> SurveyBricks:
+    """The wanted bricks of one table; none of a table without geometry."""
     try:
         with fits.open(path, memmap=False) as hdus:
             table = hdus[1].data
             columns = {name.lower(): name for name in table.dtype.names}
-            missing = [name for name in _BRICK_COLUMNS if name not in columns]
-            if missing:
-                return  # A release table without geometry: the all-sky table has it.
-            names = [str(name).strip() for name in table[columns["brickname"]]]
-            rows = [row for row, name in enumerate(names) if name in wanted]
-            values = [table[columns[name]][rows].tolist() for name in _BRICK_COLUMNS[1:]]
+            if any(name not in columns for name in _BRICK_COLUMNS):
+                return SurveyBricks({}, {})  # A release table: the all-sky table has it.
+            # As plain arrays: astropy's text columns take microseconds for each element.
+            names = np.asarray(table[columns["brickname"]]).astype("U8").tolist()
+            rows = [row for row, name in enumerate(names) if name.strip() in wanted]
+            values = [
+                np.asarray(table[columns[name]])[rows].astype(kind).tolist()
+                for name, kind in zip(_BRICK_COLUMNS[1:], ("i8", *["f8"] * 6), strict=True)
+            ]
+            counts: list[int] = []
+            if "nobjs" in columns:
+                counts = np.asarray(table[columns["nobjs"]])[rows].astype("i8").tolist()
     except Exception as error:  # A damaged file makes gzip and astropy raise almost anything.
         raise SurveyError(f"brick table {path}: cannot be read ({error})") from error
-    for row, value in zip(rows, zip(*values, strict=True), strict=True):
-        yield Brick(names[row], int(value[0]), *(float(number) for number in value[1:]))
+    bricks = [
+        Brick(names[row].strip(), *value)
+        for row, value in zip(rows, zip(*values, strict=True), strict=True)
+    ]
+    num_sources = {
+        brick.name: count for brick, count in zip(bricks, counts, strict=False) if count >= 0
+    }
+    return SurveyBricks({brick.name: brick for brick in bricks}, num_sources)
 
 
 @dataclass(frozen=True)

@@ -28,10 +28,10 @@ from engine.arrays.manifest import (
     write_manifest,
 )
 from engine.config import UserError
+from engine.file_states import FileStates, describe_change, survey_file_states
 from engine.fit import build_known_rows, no_overlap_text, targetid_of
 from engine.known import Known, SourceIndex
 from engine.lock import LOCK_FILE, hold_lock
-from engine.plan import FileState, describe_change, survey_file_states
 from model.dataset import targetid_digest
 from partitions.bricks import Brick, BrickError, SurveyLayout
 from partitions.build import brick_attributes
@@ -102,7 +102,7 @@ class ArraysBuild:
         arrays |= {"z_spec": self.known.truth.z[rows], "class_code": codes[rows]}
         attributes = {
             **brick_attributes(brick, counts),
-            "files": before,
+            "files": before.as_dict(),
             "truth_digest": self.known.digest,
             "class_column": self.known.class_column,
             "classes": list(self.manifest.classes),
@@ -116,9 +116,9 @@ class ArraysBuild:
         path = group_path(self.folder, brick.name)
         try:
             attributes = read_attributes(path)
-            files = {
-                kind: (int(size), int(time)) for kind, (size, time) in attributes["files"].items()
-            }
+            files = FileStates.of(
+                {kind: (int(size), int(time)) for kind, (size, time) in attributes["files"].items()}
+            )
         except (StoreError, KeyError, TypeError, ValueError) as error:
             raise UserError(
                 f"{path}: damaged ({error}); remove it and repeat the command"
@@ -126,7 +126,7 @@ class ArraysBuild:
         self._refuse_changed(brick, files, f"{path}: the survey changed since it was built")
         return attributes
 
-    def _refuse_changed(self, brick: Brick, before: dict[str, FileState], what: str) -> None:
+    def _refuse_changed(self, brick: Brick, before: FileStates, what: str) -> None:
         now = survey_file_states(self.layout, brick.name)
         if now != before:
             raise UserError(

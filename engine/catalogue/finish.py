@@ -64,10 +64,12 @@ Facts = dict[str, dict[str, Any]]
 """Rows, bytes and sha256 of data files, by pixel or part number."""
 
 
-def leaf_fragments(receipts: dict[Pixel, Receipt], order: int) -> dict[Pixel, dict[Pixel, int]]:
+def leaf_fragments(
+    receipts: Iterable[tuple[Pixel, Receipt]], order: int
+) -> dict[Pixel, dict[Pixel, int]]:
     """Leaf -> partition -> rows that the partition's receipt promises for it, in pixel order."""
     leaves: dict[Pixel, dict[Pixel, int]] = {}
-    for partition, receipt in receipts.items():
+    for partition, receipt in receipts:
         for number, facts in receipt["leaves"].items():
             leaves.setdefault(Pixel(order, int(number)), {})[partition] = facts["rows"]
     return dict(sorted(leaves.items()))
@@ -93,8 +95,7 @@ def finish_catalogue(
             f"{journal.folder}: {len(remaining)} of {len(plan.partitions)} partitions are not "
             f"done, for example {remaining[0].pixel}; repeat `engine run`, or add --partial"
         )
-    receipts = journal.receipts(plan)
-    leaves = leaf_fragments(receipts, plan.order)
+    leaves = leaf_fragments(journal.each_receipt(plan), plan.order)
     catalogue = journal.catalogue_folder
     schema = catalogue_schema(plan.quantile_levels)
     withdraw_catalogue(catalogue)
@@ -138,7 +139,8 @@ def finish_catalogue(
             _write_partition_info(catalogue / name, plan.order, written[name], journal)
     for file in SKY_MAPS:
         produce_atomic(catalogue / PRIMARY / file, sky_map.write, journal.wip_folder)
-    coverage = to_json(coverage_to_json(sum_coverage(receipts.values())))
+    receipts = (receipt for _, receipt in journal.each_receipt(plan))
+    coverage = to_json(coverage_to_json(sum_coverage(receipts)))
     write_atomic(catalogue / COVERAGE_FILE, coverage, journal.wip_folder)
     content = {"plan_digest": plan.digest, "partial": is_partial, **_manifest(catalogue, written)}
     write_atomic(catalogue / MANIFEST, to_json(content), journal.wip_folder)

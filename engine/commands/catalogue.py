@@ -72,7 +72,7 @@ def verify(catalogue: Path, as_json: bool) -> None:
 
 
 def finish_run(journal: Journal, plan: RunPlan, quiet: bool, allow_partial: bool = False) -> Path:
-    num_leaves = len({n for r in journal.receipts(plan).values() for n in r["leaves"]})
+    num_leaves = len({n for _, r in journal.each_receipt(plan) for n in r["leaves"]})
     with Progress("leaves", num_leaves, "leaves", quiet=quiet) as progress:
         return finish_catalogue(
             journal, plan, allow_partial, lambda _pixel, rows: progress.advance()

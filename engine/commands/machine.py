@@ -136,7 +136,7 @@ def drive(
     tasks = [make_task(plan, partition, journal, keep_arrays, settings) for partition in partitions]
     num_bricks = sum(len(task.bricks) for task in tasks)
     num_workers = min(profile.workers, len(tasks))
-    work_s = sum(receipt["elapsed_s"] for receipt in journal.receipts(plan).values())
+    work_s = sum(receipt["elapsed_s"] for _, receipt in journal.each_receipt(plan))
     num_sources = 0
     with Progress("bricks", num_bricks, "bricks", quiet=quiet) as progress:
 

@@ -109,7 +109,11 @@ def gather_run(
     """
     journal = Journal(run)
     plan = journal.read_plan()
-    receipts = journal.receipts(plan)
+    times, versions = [], set()
+    for _, done in journal.each_receipt(plan):
+        begun_at = done["finished_at"] - done["elapsed_s"]
+        times.append(PartitionTime(begun_at, done["finished_at"], done["num_sources"]))
+        versions.add(done["engine_version"])
     if truth_path is None and plan.survey.truth_table.exists():
         truth_path = plan.survey.truth_table
     weights, problem = _read_weights(plan)
@@ -117,11 +121,8 @@ def gather_run(
         status=run_status(journal, plan),
         plan=plan,
         bricks=_brick_states(journal, plan),
-        times=[
-            PartitionTime(r["finished_at"] - r["elapsed_s"], r["finished_at"], r["num_sources"])
-            for r in receipts.values()
-        ],
-        engine_versions=sorted({r["engine_version"] for r in receipts.values()}),
+        times=times,
+        engine_versions=sorted(versions),
         catalogue=_summarise(journal, truth_path, on_leaf),
         truth=str(truth_path or ""),
         weights=weights,

@@ -14,6 +14,7 @@ import pytest
 from engine.catalogue.finish import finish_catalogue
 from engine.catalogue.leaves import write_fragments
 from engine.catalogue.schema import catalogue_schema, rows_to_table
+from engine.file_states import FileStates
 from engine.journal import Journal
 from engine.plan import PlannedBrick, PlannedPartition
 from model.posterior import QUANTILE_LEVELS, RedshiftGrid, summarise
@@ -73,7 +74,7 @@ def sky_run(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     num = len(ra_deg)
     grid = RedshiftGrid.uniform(0.0, 4.0, 0.05)
     brick = Brick("0000p000", 1, 0.0, 0.0, -0.125, 0.125, -0.125, 0.125)
-    partition = PlannedPartition(Pixel(5, 0), (PlannedBrick(brick, num, {}),))
+    partition = PlannedPartition(Pixel(5, 0), (PlannedBrick(brick, num, FileStates.of({})),))
     plan = replace(
         Journal(finished_run).read_plan(), redshift_range=(0.0, 4.0), partitions=(partition,)
     )
