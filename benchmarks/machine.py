@@ -30,3 +30,23 @@ def _processor() -> str:
         return platform.processor()
     names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
     return next(names, platform.processor())
+
+
+def peak_memory_bytes() -> int:
+    """Peak resident memory of this process so far.
+
+    Not `getrusage`: its figure survives fork and exec, so a child starts with its parent's peak.
+    """
+    return _memory_bytes("VmHWM")
+
+
+def resident_memory_bytes() -> int:
+    """Resident memory of this process now."""
+    return _memory_bytes("VmRSS")
+
+
+def _memory_bytes(name: str) -> int:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(f"{name}:"):
+            return int(line.split()[1]) * 1024
+    raise OSError(f"/proc/self/status has no {name} line")

@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -37,7 +36,7 @@ import numpy as np
 from astropy.coordinates import SkyCoord
 from astropy.table import Table
 from desiutil.brick import Bricks
-from machine import describe_machine
+from machine import describe_machine, peak_memory_bytes
 
 from engine.atomic import to_json
 from engine.config import RunConfig
@@ -164,24 +163,19 @@ def write_receipts(run: Path) -> None:
         (journal.receipts_folder / f"{partition.pixel}.json").write_bytes(to_json(receipt))
 
 
-def peak_bytes() -> int:
-    """Most memory that this process has had."""
-    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-
-
 class Steps:
     """Seconds of named steps, and the peak memory so far after each."""
 
     def __init__(self) -> None:
         self.rows: list[dict[str, Any]] = [
-            {"step": "imports", "seconds": None, "peak_gb": peak_bytes() / 1e9}
+            {"step": "imports", "seconds": None, "peak_gb": peak_memory_bytes() / 1e9}
         ]
 
     def do(self, step: str, work: Callable[[], Any]) -> Any:
         begin = time.perf_counter()
         result = work()
         seconds = time.perf_counter() - begin
-        self.rows.append({"step": step, "seconds": seconds, "peak_gb": peak_bytes() / 1e9})
+        self.rows.append({"step": step, "seconds": seconds, "peak_gb": peak_memory_bytes() / 1e9})
         return result
 
 
@@ -216,7 +210,7 @@ def measure_begin(survey: Path, run: Path) -> dict[str, Any]:
         "input_bytes": plan.num_bytes,
         "plan_json_bytes": journal.plan_path.stat().st_size,
         "seconds": time.perf_counter() - begin,
-        "peak_gb": peak_bytes() / 1e9,
+        "peak_gb": peak_memory_bytes() / 1e9,
         "steps": steps.rows,
     }
 
@@ -237,7 +231,7 @@ def measure_resume(survey: Path, run: Path) -> dict[str, Any]:
     steps.do("list_quarantined", lambda: journal.list_quarantined(plan))
     return {
         "seconds": time.perf_counter() - begin,
-        "peak_gb": peak_bytes() / 1e9,
+        "peak_gb": peak_memory_bytes() / 1e9,
         "receipts_bytes": sum(p.stat().st_size for p in journal.receipts_folder.iterdir()),
         "steps": steps.rows,
     }
@@ -249,7 +243,7 @@ def measure_status(survey: Path, run: Path) -> dict[str, Any]:
     journal = Journal(run)
     plan: RunPlan = steps.do("read_plan", journal.read_plan)
     steps.do("run_status", lambda: run_status(journal, plan))
-    return {"peak_gb": peak_bytes() / 1e9, "steps": steps.rows}
+    return {"peak_gb": peak_memory_bytes() / 1e9, "steps": steps.rows}
 
 
 MEASURES = {

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import click
-from machine import describe_machine
+from machine import describe_machine, peak_memory_bytes
 
 from engine.catalogue.finish import finish_catalogue
 from engine.config import RunConfig
@@ -101,17 +101,6 @@ def measure(survey: Path, run: Path) -> dict[str, Any]:
         "idle_memory_bytes": idle_bytes,
         "projected_memory_bytes": project(plan).worker_memory_bytes,
     }
-
-
-def peak_memory_bytes() -> int:
-    """Peak resident memory of this process so far.
-
-    Not `getrusage`: its figure survives fork and exec, so a child starts with its parent's peak.
-    """
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) * 1024
-    raise OSError("/proc/self/status has no VmHWM line")
 
 
 def report(result: dict[str, Any]) -> None:
