@@ -34,6 +34,8 @@ from deploy.tls import security_of, write_temporary_tls
 
 _SCHEDULER_TASK, _DRIVER_TASK = 0, 1
 _LOOK_S = 1.0
+_WORKER_LOOK_S = 5.0
+"""Between two looks of a worker at the shared file system: there may be thousands."""
 _PATIENCE_S = 300.0
 """For the scheduler to appear."""
 
@@ -97,9 +99,10 @@ def join_allocation(profile: MachineProfile) -> None:
         return
     # Signals reach all processes of a step; only the driver is to heed this one.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    # All tasks print into the driver's log; that workers come and go is no news there.
-    os.environ["DASK_LOGGING__DISTRIBUTED"] = "warning"
-    logging.getLogger("distributed").setLevel(logging.WARNING)
+    # All tasks print into the driver's log. What a partition raises is raised again by the driver,
+    # in one line, and so is what becomes of workers.
+    os.environ["DASK_LOGGING__DISTRIBUTED"] = "critical"
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
     with dask.config.set(DASK_SETTINGS | {"distributed.nanny.environ": profile.environment}):
         serve = _serve_scheduler if task.rank == _SCHEDULER_TASK else _serve_worker
         asyncio.run(serve(profile, task))
@@ -128,6 +131,10 @@ async def _serve_scheduler(profile: MachineProfile, task: _Task) -> None:
         wip.rename(task.scheduler_file)
         while not task.ended_file.exists():
             await asyncio.sleep(_LOOK_S)
+        # Workers that lose their scheduler complain; those that leave before do not.
+        deadline = time.monotonic() + 3 * _WORKER_LOOK_S
+        while scheduler.workers and time.monotonic() < deadline:
+            await asyncio.sleep(_LOOK_S / 4)
     # All but the word that it ended: a worker may only now be looking for the scheduler.
     for path in task.folder.iterdir():
         if path != task.ended_file:
@@ -177,8 +184,9 @@ async def _serve_worker(profile: MachineProfile, task: _Task) -> None:
         ) as nanny:
             finished = asyncio.ensure_future(nanny.finished())
             while not task.ended_file.exists() and not finished.done():
-                await asyncio.wait([finished], timeout=5 * _LOOK_S)
-        await asyncio.sleep(_LOOK_S)
+                await asyncio.wait([finished], timeout=_WORKER_LOOK_S)
+        if not task.ended_file.exists():
+            await asyncio.sleep(_LOOK_S)
 
 
 class AllocationCluster(OpenCluster):

@@ -211,6 +211,7 @@ def test_one_allocation_holds_everything(slurm: Path, tmp_path: Path) -> None:
     subprocess.run(["scancel", "--batch", "--signal=USR1", job], check=True)
     text = wait_for_end(run, 60)
     assert "ended with exit code 143" in text
+    assert "Traceback" not in text
     assert not meeting.exists()
     report = json.loads((run / "report.json").read_text())
     assert len(report["addresses"]) == 3
@@ -306,6 +307,7 @@ def test_a_survey_is_run(
     run_folder = tmp_path / f"a {layout} 'run'"
     report = submit_run(engine, mock_survey, run_folder, _PROFILE.format(layout=layout))
     assert "ended with exit code 0" in report["text"]
+    assert "Traceback" not in report["text"]
     assert report["job_name"] == job_name(run_folder)
     assert leaf_digests(run_folder) == leaf_digests(finished_run)
 
