@@ -13,6 +13,9 @@ DASK_SETTINGS: dict[str, Any] = {
     # The driver counts the deaths of a brick itself and submits it again.
     "distributed.scheduler.allowed-failures": 0,
     "distributed.worker.preload": ["deploy.worker_start"],
+    # Each connection keeps the last messages, tasks with their bricks included, for whoever debugs
+    # Dask: 1,000 of them would be 50 MB a worker.
+    "distributed.admin.low-level-log-length": 10,
     # Partitions write to disk and hold one brick; spilling Dask's own data would help nobody.
     "distributed.worker.memory.target": False,
     "distributed.worker.memory.spill": False,
