@@ -40,6 +40,7 @@ from machine import describe_machine, peak_memory_bytes
 
 from engine.atomic import to_json
 from engine.config import RunConfig
+from engine.file_states import iterate_file_states
 from engine.infer import make_task
 from engine.journal import Journal
 from engine.plan import RunPlan, changed_bricks, make_plan, refuse_other_plan
@@ -57,6 +58,8 @@ MEAN_SOURCES = 7705
 NSIDE = 32
 TRACTOR_BYTES = 18_000_000
 IMAGE_BYTES = 7_000_000
+SERVER_S = 5e-4
+"""What a parallel file system may take for one answer."""
 
 
 def dr10_bricks(num_bricks: int = NUM_BRICKS) -> Table:
@@ -246,11 +249,28 @@ def measure_status(survey: Path, run: Path) -> dict[str, Any]:
     return {"peak_gb": peak_memory_bytes() / 1e9, "steps": steps.rows}
 
 
+def measure_server(survey: Path, run: Path) -> dict[str, Any]:
+    """File states where every stat waits for a file server: SERVER_S are slept before each."""
+    steps = Steps()
+    layout = open_survey(survey)
+    names = list(read_survey_bricks(layout).bricks)
+    ask = os.stat
+
+    def ask_server(path: str) -> os.stat_result:
+        time.sleep(SERVER_S)
+        return ask(path)
+
+    os.stat = ask_server  # type: ignore[assignment]
+    steps.do("file states", lambda: sum(1 for _ in iterate_file_states(layout, names)))
+    return {"num_bricks": len(names), "server_s": SERVER_S, "steps": steps.rows}
+
+
 MEASURES = {
     "tables": measure_tables,
     "begin": measure_begin,
     "resume": measure_resume,
     "status": measure_status,
+    "server": measure_server,
 }
 
 
@@ -291,6 +311,9 @@ def main(
     output.parent.mkdir(exist_ok=True)
     output.write_text(json.dumps({"machine": describe_machine(), **report}, indent=1) + "\n")
     begin = report["begin"]
+    server_s = seconds_of(report, "tree_server", "file states")
+    server_s *= begin["num_bricks"] / report["tree_server"]["num_bricks"]
+    print(f"\nfile states of all bricks at {1e3 * SERVER_S} ms each: about {server_s:.0f} s")
     print(
         f"\n{begin['num_bricks']:,} bricks: {begin['seconds']:.1f} s, {begin['peak_gb']:.2f} GB; "
         f"with all files about {report['release_seconds']:.0f} s"
@@ -316,8 +339,15 @@ def benchmark(folder: Path, num_bricks: int, tree_bricks: int) -> dict[str, Any]
     report["status"] = in_process("status", tables, run)
     report["tree_tables"] = in_process("tables", tree, run)
     report["tree_begin"] = in_process("begin", tree, folder / "tree-run")
+    report["tree_server"] = in_process("server", tree, folder / "tree-run")
     report["release_seconds"] = release_seconds(report)
     return report
+
+
+def seconds_of(report: dict[str, Any], measure: str, step: str) -> float:
+    """What one step took."""
+    rows = report[measure]["steps"]
+    return float(next(row["seconds"] for row in rows if row["step"] == step))
 
 
 def release_seconds(report: dict[str, Any]) -> float:
@@ -327,8 +357,7 @@ def release_seconds(report: dict[str, Any]) -> float:
     """
 
     def seconds(measure: str, step: str) -> float:
-        rows = report[measure]["steps"]
-        return float(next(row["seconds"] for row in rows if row["step"] == step))
+        return seconds_of(report, measure, step)
 
     files_s = seconds("tree_begin", "make_plan") - seconds("tree_tables", "read_survey_bricks")
     files_s *= report["begin"]["num_bricks"] / report["tree_begin"]["num_bricks"]

@@ -16,7 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from engine.config import RunConfig, UserError
-from engine.file_states import FileStates, describe_change, read_all_file_states
+from engine.file_states import FileStates, describe_change, iterate_file_states
 from model.weights import load_weights
 from partitions.bricks import Brick, SurveyLayout
 from partitions.dr10 import count_tractor_rows, open_survey, read_survey_bricks
@@ -129,7 +129,7 @@ def make_plan(config: RunConfig, on_bricks: OnBricks | None = None) -> RunPlan:
     Parameters
     ----------
     on_bricks
-        Told now and then how many bricks' files were looked at, of how many.
+        Told after every brick how many were looked at, of how many.
 
     Raises
     ------
@@ -171,18 +171,15 @@ def _plan_bricks(
     on_bricks: OnBricks | None,
 ) -> dict[str, PlannedBrick]:
     """Bricks with their files and counts, by name."""
-    names = [brick.name for brick in bricks]
     planned: dict[str, PlannedBrick] = {}
-
-    def tell(done: int) -> None:
-        if on_bricks is not None:
-            on_bricks(done, len(bricks))
-
-    for brick, files in zip(bricks, read_all_file_states(layout, names, tell), strict=True):
+    states = iterate_file_states(layout, [brick.name for brick in bricks])
+    for brick, files in zip(bricks, states, strict=True):
         num_rows = num_sources.get(brick.name)
         if num_rows is None and files.has("tractor"):
             num_rows = count_tractor_rows(layout.brick_file("tractor", brick.name))
         planned[brick.name] = PlannedBrick(brick, num_rows, files)
+        if on_bricks is not None:
+            on_bricks(len(planned), len(bricks))
     return planned
 
 

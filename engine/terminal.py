@@ -117,7 +117,7 @@ def show_plan(made: RunPlan, projection: Projection, config: RunConfig) -> None:
         f"({min(per_partition)} to {max(per_partition)} bricks each)"
     )
     click.echo(f"bricks     {made.num_bricks:,}")
-    click.echo(f"rows       {made.num_rows:,} in the Tractor tables, non-primary ones included")
+    click.echo(f"rows       {made.num_rows:,} sources of the brick table, or rows of Tractor files")
     click.echo(f"read       {projection.input_bytes / 1e9:.3f} GB")
     click.echo(f"write      {projection.output_bytes / 1e9:.3f} GB into {config.output}/")
     click.echo(f"memory     {projection.worker_memory_bytes / 1e9:.2f} GB a worker")

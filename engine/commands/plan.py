@@ -9,8 +9,7 @@ from pathlib import Path
 import click
 
 from engine.commands.options import json_option
-from engine.commands.run_settings import run_config, survey_options
-from engine.plan import make_plan
+from engine.commands.run_settings import plan_visibly, run_config, survey_options
 from engine.project import project
 from engine.terminal import show_plan
 from model.predict import Predictor
@@ -32,14 +31,14 @@ def plan(
 ) -> None:
     """Say what a run would do: partitions, bricks, rows, bytes, memory and time.
 
-    Reads brick tables and headers, measures the network on this machine, writes nothing
-    (but the mock survey, if no survey is named).
+    Reads brick tables, looks at the files of every brick, measures the network on this machine,
+    writes nothing (but the mock survey, if no survey is named).
 
     \b
     Example: engine plan --survey dr10 --region 149.5,150.7,1.6,2.8
     """
     config = run_config(survey, nside, region, bricks_file, weights, batch_size, output, as_json)
-    made = make_plan(config)
+    made = plan_visibly(config, as_json)
     predictor = Predictor(load_weights(config.weights), batch_size=made.batch_size)
     projection = project(made, predictor)
     if as_json:

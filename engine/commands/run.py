@@ -23,10 +23,10 @@ from engine.commands.options import (
     say,
     workers_option,
 )
-from engine.commands.run_settings import run_config, survey_options
+from engine.commands.run_settings import plan_visibly, run_config, survey_options
 from engine.config import UserError
 from engine.journal import Journal
-from engine.plan import RunPlan, make_plan
+from engine.plan import RunPlan
 from engine.project import project
 from engine.summary import RunStatus, accuracy, run_status
 from engine.terminal import resume_line, show_run
@@ -86,7 +86,7 @@ def run(
         raise UserError("--retry-quarantined with --index: others are at work; run it alone first")
     config = run_config(survey, nside, region, bricks_file, weights, batch_size, output, as_json)
     begin = time.monotonic()  # The mock survey's making is no part of the run.
-    plan = make_plan(config)
+    plan = plan_visibly(config, as_json)
     if machine.is_default and plan.num_rows < _SMALL_RUN_ROWS:
         machine = THIS_PROCESS
     journal = Journal(config.output)

@@ -9,12 +9,16 @@ import click
 from engine.commands.mock import make_mock
 from engine.commands.options import Command, say
 from engine.config import RunConfig, UserError, check_folder, parse_region, read_brick_list
+from engine.plan import RunPlan, make_plan
+from engine.progress import Progress
 from model.weights import default_weights_path, load_weights
 from partitions.healpix import nside_to_order
 from partitions.mock import MockConfig
 
 _DEMO_SURVEY = Path("mock-survey")
 _DEMO_SEED = 2026
+_PATIENCE_S = 3.0
+"""Planning that takes no longer shows no progress."""
 
 
 def survey_options(command: Command) -> Command:
@@ -94,3 +98,9 @@ def run_config(
         say(as_json, f"No survey was named (--survey): using the embedded mock survey, {survey}/")
         make_mock(survey, MockConfig.demo(seed=_DEMO_SEED), as_json, None)
     return RunConfig(survey, output, nside, weights_path, box, names, batch_size)
+
+
+def plan_visibly(config: RunConfig, quiet: bool) -> RunPlan:
+    """`make_plan`, with progress where it takes long."""
+    with Progress("planning", 0, "bricks", quiet=quiet, patience_s=_PATIENCE_S) as progress:
+        return make_plan(config, progress.set_done)

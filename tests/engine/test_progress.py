@@ -22,3 +22,13 @@ def test_quiet_prints_nothing() -> None:
     with Progress("bricks", 1, "bricks", stream=stream, quiet=True) as progress:
         progress.advance()
     assert stream.getvalue() == ""
+
+
+def test_work_that_is_soon_over_is_not_shown() -> None:
+    for patience_s, lines in ((60.0, 0), (0.0, 1)):
+        stream = io.StringIO()
+        with Progress("bricks", 0, "bricks", stream=stream, patience_s=patience_s) as progress:
+            progress.set_done(1, 2)
+            progress.set_done(2, 2)
+        assert len(stream.getvalue().splitlines()) == lines
+    assert "2/2" in stream.getvalue()
