@@ -88,8 +88,10 @@ class RunPlan:
             "array_format_version": ARRAY_FORMAT_VERSION,
         }
         digest = hashlib.sha256(_encode(identity).encode())
-        for planned in self.bricks():
-            digest.update(_encode(brick_values(planned.brick)).encode())
+        for partition in self.partitions:
+            digest.update(str(partition.pixel).encode())
+            for planned in partition.bricks:
+                digest.update(_encode(brick_values(planned.brick)).encode())
         return digest.hexdigest()
 
     def bricks(self) -> Iterator[PlannedBrick]:
