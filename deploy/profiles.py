@@ -90,8 +90,9 @@ class Slurm:
     resume: str = "requeue"
     """After a time limit: `requeue` this job, `chain` (a successor waits from the start, for sites
     without requeue), or `none`."""
-    warning_seconds: int = 120
-    """The driver is told this long before its time limit, to drain."""
+    warning_seconds: int = 180
+    """The driver is told this long before its time limit, to drain. After three quarters of it the
+    job ends it, so that there is time left to requeue."""
 
 
 @dataclass(frozen=True)
@@ -258,6 +259,16 @@ def check_profile(profile: MachineProfile, where: str) -> None:
     ):
         if number < least:
             refuse(name, number, f"at least {least}")
+    if profile.limits.drain_seconds < 0:
+        refuse("limits.drain_seconds", profile.limits.drain_seconds, "at least 0")
+    most_drain_s = 0.75 * profile.slurm.warning_seconds - 15
+    if profile.kind == "slurm" and profile.limits.drain_seconds > most_drain_s:
+        refuse(
+            "limits.drain_seconds",
+            profile.limits.drain_seconds,
+            f"at most {most_drain_s:.0f} with slurm.warning_seconds="
+            f"{profile.slurm.warning_seconds}: the job must end in time to be requeued",
+        )
     for name, minutes in (
         ("limits.brick_minutes", profile.limits.brick_minutes),
         ("limits.stall_minutes", profile.limits.stall_minutes),

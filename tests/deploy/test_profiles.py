@@ -25,6 +25,13 @@ def test_shipped_profiles_are_valid(path: Path) -> None:
         ('workers = "two"', "workers='two'"),
         ('memory_limit = "lots"', "memory_limit='lots'"),
         ('local_directory = "/nowhere/at/all"', "is no folder"),
+        ("[limits]\ndeaths = 0", "at least 1"),
+        ("[limits]\nbrick_minutes = nan", "minutes above 0"),
+        ("[limits]\ndrain_seconds = -1.0", "at least 0"),
+        (
+            'kind = "slurm"\nmemory_limit = "1GB"\n[slurm]\nwarning_seconds = 60',
+            "at most 30 with slurm.warning_seconds=60",
+        ),
     ],
 )
 def test_bad_profiles(tmp_path: Path, text: str, words: str) -> None:
