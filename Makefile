@@ -16,7 +16,7 @@ run: $(VENV)/.installed
 	$(BIN)/engine run --healpix-nside $(NSIDE)
 
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: $(VENV)/.installed-test
 	$(BIN)/ruff format --check .
