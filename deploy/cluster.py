@@ -11,13 +11,25 @@ from pathlib import Path
 import dask
 
 from deploy.address import open_address
-from deploy.cuda import open_cuda
+from deploy.cuda import open_cuda, visible_gpus
 from deploy.local import open_local
 from deploy.opened import OpenCluster
 from deploy.profiles import MachineProfile, ProfileError, check_profile
 from deploy.settings import DASK_SETTINGS
 from deploy.slurm_allocation import open_allocation
 from deploy.slurm_queue import job_name
+
+
+def check_machine(profile: MachineProfile) -> None:
+    """What can be said at once, before minutes are spent on a plan: whether there is a GPU.
+
+    Raises
+    ------
+    ProfileError
+        If the profile asks for GPUs of this machine and it has none that can be used.
+    """
+    if profile.kind == "cuda":
+        visible_gpus()
 
 
 @contextmanager

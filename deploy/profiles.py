@@ -90,9 +90,9 @@ class Slurm:
     resume: str = "requeue"
     """After a time limit: `requeue` this job, `chain` (a successor waits from the start, for sites
     without requeue), or `none`."""
-    warning_seconds: int = 180
-    """The driver is told this long before its time limit, to drain. After three quarters of it the
-    job ends it, so that there is time left to requeue."""
+    warning_seconds: int = 120
+    """The driver is told this long before its time limit, to drain. 15 s before the limit, or after
+    three quarters of a warning up to 60 s, the job ends it, so that there is time to requeue."""
 
 
 @dataclass(frozen=True)
@@ -261,7 +261,8 @@ def check_profile(profile: MachineProfile, where: str) -> None:
             refuse(name, number, f"at least {least}")
     if profile.limits.drain_seconds < 0:
         refuse("limits.drain_seconds", profile.limits.drain_seconds, "at least 0")
-    most_drain_s = 0.75 * profile.slurm.warning_seconds - 15
+    warning_s = profile.slurm.warning_seconds
+    most_drain_s = (warning_s - 15 if warning_s > 60 else 0.75 * warning_s) - 15
     if profile.kind == "slurm" and profile.limits.drain_seconds > most_drain_s:
         refuse(
             "limits.drain_seconds",

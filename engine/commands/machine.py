@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from deploy.cluster import open_cluster
+from deploy.cluster import check_machine, open_cluster
 from deploy.profiles import MachineProfile, find_profile, read_profile
 from deploy.slurm_allocation import join_allocation
 from engine.config import UserError
@@ -47,6 +47,7 @@ class Machine:
         """To be called before anything else: among the tasks of one Slurm job only the driver
         comes back; the others serve until it has ended."""
         if self.has_workers:
+            check_machine(self.profile)
             join_allocation(self.profile)
 
     def part_of(

@@ -76,6 +76,7 @@ def test_a_path_that_is_no_survey(engine: Engine, tmp_path: Path) -> None:
         (("--bricks", "{tmp}/blank.txt"), "names no brick"),
         (("--weights", "{tmp}"), "weights"),
         (("--profile", "{tmp}/profile.toml"), "did you mean 'workers'"),
+        (("--profile", "labtop"), "did you mean 'laptop'"),
     ],
 )
 def test_options(

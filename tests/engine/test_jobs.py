@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.engine.test_resume import leaf_digests
 
@@ -136,3 +137,16 @@ def test_a_run_that_is_told_to_stop_can_be_resumed(
     assert not list(run.glob("driver*")) + list(run.glob("workers/*.json"))
     assert "Resuming" in engine(*command)
     assert leaf_digests(run) == leaf_digests(finished_run)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here")
+def test_a_profile_that_asks_for_gpus_is_refused_before_anything_is_planned(
+    engine: Engine, mock_survey: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    command = ("run", "--survey", mock_survey, "--output", run, "--profile", "workstation-cuda")
+    text = engine(*command, expect=2)
+    assert "engine: kind 'cuda': no NVIDIA driver answers here" in text
+    assert "--profile laptop" in text
+    assert text.count("\n") == 1
+    assert not run.exists()
