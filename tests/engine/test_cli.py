@@ -9,8 +9,8 @@ import pytest
 from engine.cli import cli
 
 COMMANDS = (
-    *("run", "plan", "build", "status", "finish", "verify", "report", "query", "targets"),
-    *("export", "mock", "truth", "train", "table", "evaluate", "importance"),
+    *("run", "plan", "submit", "profiles", "build", "status", "finish", "verify", "report"),
+    *("query", "targets", "export", "mock", "truth", "train", "table", "evaluate", "importance"),
 )
 
 
