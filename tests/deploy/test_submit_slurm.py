@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from deploy.profiles import MachineProfile, ProfileError, Slurm, read_profile
+from deploy.profiles import Limits, MachineProfile, ProfileError, Slurm, read_profile
 from deploy.slurm_allocation import join_allocation
 from deploy.slurm_queue import job_name, queued_jobs, submit_script
 from deploy.slurm_script import DRIVER_LOG, job_script
@@ -50,7 +50,10 @@ def submit_fake(run_folder: Path, kind: str, **slurm: Any) -> str:
     program = run_folder / "engine.py"
     program.write_text(_ENGINE)
     profile = MachineProfile(
-        kind="slurm", memory_limit="1GB", slurm=Slurm(driver_memory="100MB", **slurm)
+        kind="slurm",
+        memory_limit="1GB",
+        limits=Limits(drain_seconds=20.0),
+        slurm=Slurm(driver_memory="100MB", **slurm),
     )
     command = [sys.executable, str(program), str(run_folder), kind]
     script = run_folder / "submit" / "job.sh"

@@ -7,8 +7,10 @@ import os
 import random
 import socket
 import time
+from collections import deque
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -51,18 +53,29 @@ def test_a_hanging_brick_is_blamed_at_the_second() -> None:
     }
 
 
-@given(st.integers(0, 2**32))
-def test_random_kills_blame_nobody(seed: int) -> None:
-    """Two workers on 200 bricks of 1 s each, killed at a mean rate of one per second of work."""
-    rng = random.Random(seed)
-    deaths, work_s = [], 0.0
-    for number in range(200):
-        while (until_kill := rng.expovariate(1.0)) < 1.0:
-            deaths.append(death({f"{number:04d}p000": until_kill}))
-        work_s += 1.0
-    assert len(deaths) > 100
-    # A whole run blames one by chance in a hundred.
-    assert len(bricks_to_blame(deaths, work_s, 200, max_deaths=3)) <= 1
+@pytest.mark.parametrize("kills_per_s", [0.1, 0.3, 1.0])
+def test_random_kills_hardly_ever_blame_a_brick(kills_per_s: float) -> None:
+    """One worker on 40 bricks of 1 s each, killed at random; what was killed goes to the end of the
+    queue, as in `engine.schedule`."""
+    num_runs_with_blame = 0
+    for seed in range(100):
+        rng = random.Random(seed)
+        deaths: list[Death] = []
+        work_s = 0.0
+        waiting = deque(f"{number:04d}p000" for number in range(40))
+        blamed: set[str] = set()
+        while waiting:
+            name = waiting.popleft()
+            until_kill = rng.expovariate(kills_per_s)
+            if until_kill >= 1.0:
+                work_s += 1.0
+                continue
+            deaths.append(death({name: until_kill}))
+            blamed |= bricks_to_blame(deaths, work_s, 40, max_deaths=3).keys()
+            if name not in blamed:
+                waiting.append(name)
+        num_runs_with_blame += bool(blamed)
+    assert num_runs_with_blame <= 5
 
 
 @given(st.lists(st.dictionaries(st.sampled_from("abcde"), st.floats(0, 1e6))), st.floats(0, 1e9))

@@ -104,6 +104,14 @@ def test_options_that_contradict_each_other(
     assert not (tmp_path / "r").exists()
 
 
+@pytest.fixture(scope="module")
+def fine_run(engine: Engine, mock_survey: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same survey at nside 512: eight partitions, so that some wait while two are in work."""
+    run = tmp_path_factory.mktemp("runs") / "fine"
+    engine("run", "--survey", mock_survey, "--output", run, "--workers", 0, "--healpix-nside", 512)
+    return run
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "workers", "code"),
@@ -112,7 +120,7 @@ def test_options_that_contradict_each_other(
 def test_a_run_that_is_told_to_stop_can_be_resumed(
     engine: Engine,
     mock_survey: Path,
-    finished_run: Path,
+    fine_run: Path,
     tmp_path: Path,
     number: signal.Signals,
     workers: int,
@@ -120,8 +128,9 @@ def test_a_run_that_is_told_to_stop_can_be_resumed(
 ) -> None:
     """Ctrl-C reaches all processes of the terminal's group, workers included."""
     run = tmp_path / "run"
-    command = ("run", "--survey", mock_survey, "--output", run, "--workers", workers)
-    process = start(*command, "--healpix-nside", 32, start_new_session=True)
+    fine = ("--workers", workers, "--healpix-nside", 512)
+    command = ("run", "--survey", mock_survey, "--output", run, *fine)
+    process = start(*command, start_new_session=True)
     wait_for_receipts(run, 1, process)
     if number == signal.SIGINT:
         os.killpg(process.pid, number)
@@ -136,7 +145,7 @@ def test_a_run_that_is_told_to_stop_can_be_resumed(
         assert "a worker died" not in text
     assert not list(run.glob("driver*")) + list(run.glob("workers/*.json"))
     assert "Resuming" in engine(*command)
-    assert leaf_digests(run) == leaf_digests(finished_run)
+    assert leaf_digests(run) == leaf_digests(fine_run)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here")
