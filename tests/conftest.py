@@ -60,6 +60,15 @@ def finished_run(mock_survey: Path, tmp_path_factory: pytest.TempPathFactory) ->
     return folder
 
 
+@pytest.fixture(scope="session")
+def fine_run(mock_survey: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same at nside 512, where every brick is a partition: more moments to be stopped at."""
+    folder = tmp_path_factory.mktemp("runs") / "fine"
+    fine = ("--healpix-nside", 512, "--workers", 0)
+    run_engine("run", "--survey", mock_survey, "--output", folder, *fine)
+    return folder
+
+
 @pytest.fixture
 def run_copy(finished_run: Path, tmp_path: Path) -> Path:
     """A private copy of the finished run, to be damaged."""

@@ -104,14 +104,6 @@ def test_options_that_contradict_each_other(
     assert not (tmp_path / "r").exists()
 
 
-@pytest.fixture(scope="module")
-def fine_run(engine: Engine, mock_survey: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same survey at nside 512: eight partitions, so that some wait while two are in work."""
-    run = tmp_path_factory.mktemp("runs") / "fine"
-    engine("run", "--survey", mock_survey, "--output", run, "--workers", 0, "--healpix-nside", 512)
-    return run
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "workers", "code"),

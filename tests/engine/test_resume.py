@@ -61,14 +61,6 @@ def test_decode_processes_write_the_same_bytes(
     assert not list(scratch.iterdir())
 
 
-@pytest.fixture(scope="module")
-def fine_run(engine: Engine, mock_survey: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same survey at nside 512, where every brick is a partition: more moments to be killed."""
-    run = tmp_path_factory.mktemp("runs") / "fine"
-    engine("run", "--survey", mock_survey, "--output", run, "--workers", 0, "--healpix-nside", 512)
-    return run
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("attempt", range(10))
 def test_kill_9_at_a_random_moment_and_resume(
