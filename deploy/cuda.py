@@ -12,7 +12,7 @@ from distributed import Client
 from deploy.opened import OpenCluster
 from deploy.profiles import MachineProfile, ProfileError
 from deploy.scratch import scratch_folder
-from deploy.settings import HIDDEN_PAGES
+from deploy.settings import local_pages
 
 _INSTALL = "install it on a machine with an NVIDIA GPU: pip install 'photoz-engine[cuda]'"
 
@@ -84,10 +84,7 @@ def open_cuda(profile: MachineProfile, num_workers: int) -> Iterator[OpenCluster
             threads_per_worker=1,
             protocol="tcp",
             host="127.0.0.1",
-            dashboard_address=profile.dashboard.address or None,
-            scheduler_kwargs={}
-            if profile.dashboard.address
-            else {"dashboard_address": HIDDEN_PAGES},
+            **local_pages(profile.dashboard.address),
             memory_limit=profile.memory_limit,
             local_directory=scratch,
             silence_logs=logging.CRITICAL,

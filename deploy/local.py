@@ -11,7 +11,7 @@ from distributed import Client, LocalCluster
 from deploy.opened import OpenCluster
 from deploy.profiles import MachineProfile
 from deploy.scratch import scratch_folder
-from deploy.settings import HIDDEN_PAGES
+from deploy.settings import local_pages
 
 
 @contextmanager
@@ -24,10 +24,7 @@ def open_local(profile: MachineProfile, num_workers: int) -> Iterator[OpenCluste
             threads_per_worker=1,
             processes=True,
             host="127.0.0.1",
-            dashboard_address=profile.dashboard.address or None,
-            scheduler_kwargs={}
-            if profile.dashboard.address
-            else {"dashboard_address": HIDDEN_PAGES},
+            **local_pages(profile.dashboard.address),
             memory_limit=profile.memory_limit,
             local_directory=scratch,
             # What a partition raises is raised again here, in one line; workers need not print it.

@@ -25,6 +25,14 @@ DASK_SETTINGS: dict[str, Any] = {
 HIDDEN_PAGES = "127.0.0.1:0"
 
 
+def local_pages(address: str) -> dict[str, Any]:
+    """Options of a local cluster: a dashboard at this address; without one its pages are hidden."""
+    return {
+        "dashboard_address": address or None,
+        "scheduler_kwargs": {} if address else {"dashboard_address": HIDDEN_PAGES},
+    }
+
+
 def as_environment(settings: Mapping[str, object]) -> dict[str, str]:
     """Settings as the environment variables that Dask reads them from at its start.
 
